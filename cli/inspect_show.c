@@ -1,0 +1,285 @@
+/* show, config, lineage: what a checkpoint says about itself. Reads the directory alone. */
+#include "cli/inspect.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+static enum tf_code open_checkpoint(struct tf_checkpoint *checkpoint, const struct tf_inspect *inspect, struct tf_err *err)
+{
+    return tf_checkpoint_open(checkpoint, inspect->operands[0], inspect->common->max_memory, NULL, 0, err);
+}
+
+/* What show adds up over the tables. */
+struct totals {
+    uint64_t parameters, raw, coded;
+    bool moments;
+};
+
+static struct totals add_up(const struct tf_store *store)
+{
+    struct totals totals = {0};
+
+    for (size_t i = 0; i < tf_store_tables(store); i++) {
+        const struct tf_table_info *info = tf_store_table(store, i);
+        if (info->role == TF_PARAMETER)
+            totals.parameters += info->rows * info->cols;
+        totals.moments |= info->role == TF_MOMENT;
+        totals.raw += tf_inspect_raw(info);
+        totals.coded += tf_inspect_coded(store, info);
+    }
+    return totals;
+}
+
+static const struct {
+    const char *name;
+    int p;
+} kinds[] = {{"qkv", TF_Q}, {"proj", TF_O}, {"ffn", TF_FFN}};
+
+/* qkv 128, or qkv 128-256 when layers differ */
+static void print_tokens(FILE *file, const struct tf_shape *shape)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t least = UINT64_MAX, most = 0;
+        for (uint64_t layer = 0; layer < shape->layers; layer++) {
+            uint64_t tokens = shape->layer[layer].tokens[kinds[i].p];
+            least = tokens < least ? tokens : least;
+            most = tokens > most ? tokens : most;
+        }
+        fprintf(file, "%s%s %" PRIu64, i ? ", " : "", kinds[i].name, least);
+        if (most != least)
+            fprintf(file, "-%" PRIu64, most);
+    }
+    fputc('\n', file);
+}
+
+static void print_lineage_short(FILE *file, const struct tf_lineage *lineage)
+{
+    for (size_t i = 0; i < lineage->count; i++) {
+        const struct tf_event *event = &lineage->events[i];
+        fputs(i ? ", " : "", file);
+        if (event->kind == TF_EVENT_TRAIN)
+            fprintf(file, "trained %" PRIu64 " steps", event->steps);
+        else
+            fprintf(file, "grew %zu Pattentions", event->row_count);
+    }
+    fprintf(file, "%s\n", lineage->count ? "" : "none");
+}
+
+static void print_training(FILE *file, const struct tf_state *state)
+{
+    fprintf(file, "step %" PRIu64 ", %" PRIu64 " tokens", state->step, state->tokens);
+    if (!isnan(state->best_loss))
+        fprintf(file, ", best validation loss %.4f at step %" PRIu64, state->best_loss, state->best_step);
+    fputc('\n', file);
+}
+
+static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const char *digest)
+{
+    const struct tf_shape *shape = &checkpoint->shape;
+    const struct tf_tokenizer *tokenizer = &checkpoint->tokenizer;
+    struct totals totals = add_up(checkpoint->store);
+    char path[1024], separator[4 * sizeof tokenizer->separator + 1], size[32], raw[32], coded[32];
+
+    tf_escape(path, sizeof path, tf_store_path(checkpoint->store), strlen(tf_store_path(checkpoint->store)));
+    tf_escape(separator, sizeof separator, tokenizer->separator, strlen(tokenizer->separator));
+    fprintf(file, "file        %s\n", path);
+    fprintf(file, "format      %d.%d, %s\n", TF_MAJOR, TF_MINOR,
+            tf_ui_bytes(size, tf_store_file_size(checkpoint->store)));
+    fprintf(file, "layers      %" PRIu64 "\n", shape->layers);
+    fprintf(file, "width       %" PRIu64 "\n", shape->width);
+    fprintf(file, "heads       %" PRIu64 "\n", shape->heads);
+    fprintf(file, "window      %" PRIu64 "\n", shape->seq);
+    fprintf(file, "vocabulary  %" PRIu64 "%s\n", shape->vocab, shape->tied ? ", tied" : ", untied");
+    fprintf(file, "activation  %s\n", tf_norm_name(shape->norm));
+    fputs("tokens      ", file);
+    print_tokens(file, shape);
+    fprintf(file, "parameters  %" PRIu64 "\n", totals.parameters);
+    fprintf(file, "tokenizer   bytes, %u ids%s%s\n", tokenizer->size, *separator ? ", separator " : "", separator);
+    fputs("training    ", file);
+    print_training(file, &checkpoint->state);
+    fprintf(file, "optimizer   %s\n", totals.moments ? "state present" : "no state");
+    fprintf(file, "tables      %zu: %s of %s (%.3f)\n", tf_store_tables(checkpoint->store), tf_ui_bytes(coded, totals.coded),
+            tf_ui_bytes(raw, totals.raw), (double)totals.coded / (double)totals.raw);
+    fputs("lineage     ", file);
+    print_lineage_short(file, &checkpoint->lineage);
+    if (*digest)
+        fprintf(file, "digest      %s\n", digest);
+}
+
+static void json_shape(struct tf_json *json, const struct tf_shape *shape)
+{
+    tf_json_object(json, "model");
+    tf_json_uint(json, "layers", shape->layers);
+    tf_json_uint(json, "width", shape->width);
+    tf_json_uint(json, "heads", shape->heads);
+    tf_json_uint(json, "window", shape->seq);
+    tf_json_uint(json, "vocabulary", shape->vocab);
+    tf_json_bool(json, "tied", shape->tied);
+    tf_json_string(json, "norm_activation", tf_norm_name(shape->norm));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%s_tokens", kinds[i].name);
+        tf_json_array(json, key);
+        for (uint64_t layer = 0; layer < shape->layers; layer++)
+            tf_json_uint(json, NULL, shape->layer[layer].tokens[kinds[i].p]);
+        tf_json_end_array(json);
+    }
+    tf_json_end_object(json);
+}
+
+static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoint *checkpoint, const char *digest)
+{
+    struct tf_json json = tf_inspect_json(inspect, "show");
+    struct totals totals = add_up(checkpoint->store);
+    const struct tf_tokenizer *tokenizer = &checkpoint->tokenizer;
+    const char *path = tf_store_path(checkpoint->store);
+
+    tf_json_bytes(&json, "path", path, strlen(path));
+    tf_json_uint(&json, "format_major", TF_MAJOR);
+    tf_json_uint(&json, "format_minor", TF_MINOR);
+    tf_json_uint(&json, "bytes", tf_store_file_size(checkpoint->store));
+    json_shape(&json, &checkpoint->shape);
+    tf_json_uint(&json, "parameters", totals.parameters);
+    tf_json_object(&json, "tokenizer");
+    tf_json_string(&json, "kind", "bytes");
+    tf_json_uint(&json, "ids", tokenizer->size);
+    if (*tokenizer->separator)
+        tf_json_bytes(&json, "separator", tokenizer->separator, strlen(tokenizer->separator));
+    else
+        tf_json_null(&json, "separator");
+    tf_json_end_object(&json);
+    tf_json_uint(&json, "step", checkpoint->state.step);
+    tf_json_uint(&json, "tokens", checkpoint->state.tokens);
+    tf_json_real(&json, "best_loss", checkpoint->state.best_loss);
+    tf_json_bool(&json, "optimizer_state", totals.moments);
+    tf_json_uint(&json, "tables", tf_store_tables(checkpoint->store));
+    tf_json_uint(&json, "raw_bytes", totals.raw);
+    tf_json_uint(&json, "coded_bytes", totals.coded);
+    tf_json_uint(&json, "events", checkpoint->lineage.count);
+    if (*digest)
+        tf_json_string(&json, "digest", digest);
+    tf_json_end_object(&json);
+}
+
+enum tf_code tf_inspect_show(struct tf_inspect *inspect, struct tf_err *err)
+{
+    struct tf_checkpoint checkpoint;
+    struct tf_digest digest;
+    char text[TF_DIGEST_TEXT] = "";
+    enum tf_code code = open_checkpoint(&checkpoint, inspect, err);
+
+    if (!code && inspect->common->verbose) { /* reads every table */
+        code = tf_store_model_digest(checkpoint.store, &digest, err);
+        if (!code)
+            tf_digest_text(text, &digest);
+    }
+    if (!code && inspect->common->json)
+        show_json(inspect, &checkpoint, text);
+    else if (!code)
+        show_text(inspect->file, &checkpoint, text);
+    tf_checkpoint_close(&checkpoint);
+    return code;
+}
+
+/* As it is stored, but for bytes that a terminal might obey. */
+enum tf_code tf_inspect_config(struct tf_inspect *inspect, struct tf_err *err)
+{
+    struct tf_checkpoint checkpoint;
+    enum tf_code code = open_checkpoint(&checkpoint, inspect, err);
+    const char *line = code ? "" : tf_store_blob(checkpoint.store, TF_BLOB_CONFIG, NULL);
+
+    while (*line) {
+        char safe[4096];
+        size_t n = strcspn(line, "\n");
+        size_t part = n < sizeof safe / 4 - 1 ? n : sizeof safe / 4 - 1; /* a byte may become four */
+        fputs(tf_escape(safe, sizeof safe, line, part), inspect->file);
+        line += part;
+        if (part == n) {
+            fputc('\n', inspect->file);
+            line += *line == '\n';
+        }
+    }
+    tf_checkpoint_close(&checkpoint);
+    return code;
+}
+
+/* Words out of the file, made safe for a terminal. */
+static void print_word(FILE *file, const char *before, const char *word, const char *after)
+{
+    char safe[4 * 64 + 1];
+
+    fprintf(file, "%s%s%s", before, tf_escape(safe, sizeof safe, word, strlen(word)), after);
+}
+
+static void print_event(FILE *file, size_t number, const struct tf_event *event)
+{
+    if (event->kind == TF_EVENT_TRAIN) {
+        fprintf(file, "%zu train  %" PRIu64 " steps, %" PRIu64 " tokens", number, event->steps, event->tokens);
+    } else {
+        fprintf(file, "%zu grow   ", number);
+        print_word(file, "keys ", event->keys, ", ");
+        print_word(file, "values ", event->values, ", ");
+        print_word(file, "scale ", event->scale, ", ");
+        fprintf(file, "seed %" PRIu64, event->seed);
+    }
+    print_word(file, *event->from ? ", from " : ", from the start", event->from, "\n");
+    for (size_t i = 0; i < event->row_count; i++) {
+        const struct tf_row_change *rows = &event->rows[i];
+        print_word(file, "         ", rows->name, "");
+        fprintf(file, "  %" PRIu64 " -> %" PRIu64 "\n", rows->before, rows->after);
+    }
+}
+
+static void json_event(struct tf_json *json, const struct tf_event *event)
+{
+    bool train = event->kind == TF_EVENT_TRAIN;
+
+    tf_json_object(json, NULL);
+    tf_json_string(json, "kind", train ? "train" : "grow");
+    if (*event->from)
+        tf_json_string(json, "from", event->from);
+    else
+        tf_json_null(json, "from");
+    if (train) {
+        tf_json_uint(json, "steps", event->steps);
+        tf_json_uint(json, "tokens", event->tokens);
+    } else {
+        tf_json_string(json, "keys", event->keys);
+        tf_json_string(json, "values", event->values);
+        tf_json_string(json, "scale", event->scale);
+        tf_json_uint(json, "seed", event->seed);
+        tf_json_array(json, "rows");
+        for (size_t i = 0; i < event->row_count; i++) {
+            tf_json_object(json, NULL);
+            tf_json_string(json, "name", event->rows[i].name);
+            tf_json_uint(json, "before", event->rows[i].before);
+            tf_json_uint(json, "after", event->rows[i].after);
+            tf_json_end_object(json);
+        }
+        tf_json_end_array(json);
+    }
+    tf_json_end_object(json);
+}
+
+enum tf_code tf_inspect_lineage(struct tf_inspect *inspect, struct tf_err *err)
+{
+    struct tf_checkpoint checkpoint;
+    enum tf_code code = open_checkpoint(&checkpoint, inspect, err);
+    const struct tf_lineage *lineage = &checkpoint.lineage;
+
+    if (code)
+        return code;
+    if (inspect->common->json) {
+        struct tf_json json = tf_inspect_json(inspect, "lineage");
+        tf_json_array(&json, "events");
+        for (size_t i = 0; i < lineage->count; i++)
+            json_event(&json, &lineage->events[i]);
+        tf_json_end_array(&json);
+        tf_json_end_object(&json);
+    } else {
+        for (size_t i = 0; i < lineage->count; i++)
+            print_event(inspect->file, i + 1, &lineage->events[i]);
+    }
+    tf_checkpoint_close(&checkpoint);
+    return TF_OK;
+}

@@ -1,0 +1,220 @@
+#include "nn/run.h"
+
+#include <omp.h>
+#include <string.h>
+
+static struct tf_matrix take_rows(struct tf_arena *memory, size_t rows, size_t cols)
+{
+    struct tf_matrix m = {.stride = tf_table_stride(cols)};
+    m.at = tf_arena_take(memory, rows, m.stride * sizeof(float));
+    return m;
+}
+
+static float *take_floats(struct tf_arena *memory, size_t a, size_t b)
+{
+    size_t count;
+    if (!tf_mul(&count, a, b))
+        memory->overflow = true;
+    return memory->overflow ? NULL : tf_arena_take(memory, count, sizeof(float));
+}
+
+/* The largest token count of any Pattention. */
+static size_t most_tokens(const struct tf_shape *shape)
+{
+    size_t most = 0;
+    for (uint64_t l = 0; l < shape->layers; l++)
+        for (int p = 0; p < TF_PATTENTIONS; p++)
+            most = shape->layer[l].tokens[p] > most ? shape->layer[l].tokens[p] : most;
+    return most;
+}
+
+static void take_kept(struct tf_run *run, size_t rows)
+{
+    const struct tf_shape *s = &run->model->shape;
+    for (uint64_t l = 0; l < s->layers; l++) {
+        struct tf_kept *kept = &run->kept[l];
+        if (l && run->mode != TF_RUN_TRAIN) {
+            *kept = run->kept[0];
+            continue;
+        }
+        struct tf_matrix *const all[] = {&kept->in, &kept->middle, &kept->q, &kept->k, &kept->v, &kept->mixed};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            *all[i] = take_rows(&run->memory, rows, s->width);
+        kept->stats_in = take_floats(&run->memory, rows, 2);
+        kept->stats_middle = take_floats(&run->memory, rows, 2);
+        if (run->mode != TF_RUN_TRAIN)
+            continue;
+        kept->attention = take_floats(&run->memory, rows, 2 * s->heads);
+        for (int p = 0; p < TF_PATTENTIONS; p++) {
+            const struct tf_matrix a = take_rows(&run->memory, rows, s->layer[l].tokens[p]);
+            kept->scores[p] = (struct tf_scores){a.at, a.stride, take_floats(&run->memory, rows, 2)};
+        }
+    }
+}
+
+static void take_kv(struct tf_run *run)
+{
+    const size_t heads = run->max_streams * run->heads.H;
+    for (uint64_t l = 0; l < run->model->shape.layers; l++)
+        if (l && run->mode != TF_RUN_CACHE) {
+            run->kv[l] = run->kv[0];
+        } else {
+            run->kv[l].keys = take_floats(&run->memory, heads, tf_kv_keys_size(&run->heads));
+            run->kv[l].values = take_floats(&run->memory, heads, tf_kv_values_size(&run->heads));
+        }
+}
+
+static void take_packs(struct tf_run *run)
+{
+    const struct tf_shape *s = &run->model->shape;
+    const size_t most = most_tokens(s), C = s->width;
+    const bool keep = run->mode == TF_RUN_CACHE;
+    for (size_t i = 0; i < (keep ? s->layers * TF_PATTENTIONS : 1); i++) {
+        const size_t N = keep ? s->layer[i / TF_PATTENTIONS].tokens[i % TF_PATTENTIONS] : most;
+        run->packs[i].keys = take_floats(&run->memory, 1, tf_packed_size(C, N));
+        run->packs[i].values = take_floats(&run->memory, 1, tf_packed_size(N, C));
+    }
+    run->head_keys = take_floats(&run->memory, 1, tf_packed_size(C, s->vocab));
+}
+
+static void take_backward(struct tf_run *run, size_t rows)
+{
+    const struct tf_shape *s = &run->model->shape;
+    const size_t most = most_tokens(s), C = s->width;
+    struct tf_matrix *const all[] = {&run->dx, &run->dnormed, &run->dq, &run->dk, &run->dv, &run->dmixed};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        *all[i] = take_rows(&run->memory, rows, C);
+    struct tf_pattention_back *back = &run->back;
+    back->stride = tf_table_stride(most);
+    back->s = take_floats(&run->memory, rows, back->stride);
+    back->da = take_floats(&run->memory, rows, back->stride);
+    back->values = run->packs[0].keys; /* free while a backward pass runs, and of the same shapes */
+    back->keys = run->packs[0].values;
+    back->g = take_floats(&run->memory, 1, tf_packed_size(rows, C));
+    back->x = back->g; /* used one after the other */
+    run->head_values = take_floats(&run->memory, 1, tf_packed_size(s->vocab, C));
+    run->head_chunk = take_floats(&run->memory, 1, tf_packed_size(run->chunk, C));
+    if (s->tied)
+        run->embed_grad = take_rows(&run->memory, s->vocab, C);
+}
+
+/* Rows of logits at a time: about 4 MiB of them, a few tiles at least. */
+static size_t logit_rows(size_t vocab, size_t rows)
+{
+    size_t chunk = ((size_t)1 << 20) / vocab;
+    chunk = chunk < 64 ? 64 : chunk;
+    return chunk < rows ? chunk : rows;
+}
+
+/* One walk of the plan. */
+static void take_all(struct tf_run *run)
+{
+    const struct tf_shape *s = &run->model->shape;
+    const size_t rows = run->max_streams * run->max_length, threads = (size_t)omp_get_max_threads();
+    const size_t half = run->rope.rotated / 2, block = tf_row_block(SIZE_MAX / 2);
+    run->rope.cosine = take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
+    run->rope.sine = take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
+    take_kept(run, rows);
+    take_kv(run);
+    take_packs(run);
+    struct tf_matrix *const all[] = {&run->normed, &run->last, &run->hidden};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        *all[i] = take_rows(&run->memory, rows, s->width);
+    run->stats_last = take_floats(&run->memory, rows, 2);
+    run->chunk = logit_rows(s->vocab, rows);
+    run->logits = take_rows(&run->memory, run->chunk, s->vocab);
+    if (run->mode == TF_RUN_TRAIN)
+        take_backward(run, rows);
+    const size_t attention = tf_attention_scratch(&run->heads, run->mode == TF_RUN_TRAIN);
+    const size_t pattention = (block < rows ? block : rows) * tf_table_stride(most_tokens(s));
+    run->scratch.thread_size = tf_table_stride(attention > pattention ? attention : pattention);
+    run->scratch.thread = take_floats(&run->memory, threads, run->scratch.thread_size);
+}
+
+/* A run whose memory is counted and not yet taken. */
+static enum tf_code run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode, size_t streams,
+                            size_t length, struct tf_err *err)
+{
+    const struct tf_shape *s = &model->shape;
+    size_t rows;
+    if (!tf_mul(&rows, streams, length) || rows > (size_t)1 << 31)
+        return tf_fail(err, TF_MEMORY, "a pass over %zu sequences of %zu tokens is too large", streams, length);
+    struct tf_run *run = *out = tf_new(1, sizeof *run, "run", err);
+    if (!run)
+        return TF_MEMORY;
+    run->model = model;
+    run->mode = mode;
+    run->max_streams = streams;
+    run->max_length = length;
+    run->heads = (struct tf_heads){s->heads, s->width / s->heads, mode == TF_RUN_CACHE ? s->seq : length};
+    run->rope.rotated = tf_rotated(s);
+    run->kept = tf_new(s->layers, sizeof *run->kept, "layer buffers", err);
+    run->kv = tf_new(s->layers, sizeof *run->kv, "layer caches", err);
+    run->packs = tf_new(s->layers * TF_PATTENTIONS, sizeof *run->packs, "packed tables", err);
+    if (!run->kept || !run->kv || !run->packs)
+        return TF_MEMORY;
+    take_all(run);
+    return run->memory.overflow ? tf_fail(err, TF_MEMORY, "a pass over %zu x %zu tokens needs more than memory can be",
+                                          streams, length) : TF_OK;
+}
+
+enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length,
+                         struct tf_err *err)
+{
+    struct tf_run *run = NULL;
+    enum tf_code code = run_new(&run, model, mode, streams, length, err);
+    *bytes = run ? run->memory.used : 0;
+    tf_run_free(run);
+    return code;
+}
+
+enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length,
+                        struct tf_err *err)
+{
+    enum tf_code code = run_new(out, model, mode, streams, length, err);
+    if (!code)
+        code = tf_arena_alloc(&(*out)->memory, "activations", err);
+    if (code) {
+        tf_run_free(*out);
+        *out = NULL;
+        return code;
+    }
+    struct tf_run *run = *out;
+    take_all(run);
+    tf_rope_fill(&run->rope, model->shape.seq > length ? model->shape.seq : length, model->shape.rotary_base);
+    tf_run_refresh(run);
+    return TF_OK;
+}
+
+void tf_run_free(struct tf_run *run)
+{
+    if (!run)
+        return;
+    tf_arena_fini(&run->memory);
+    tf_free(run->kept);
+    tf_free(run->kv);
+    tf_free(run->packs);
+    tf_free(run);
+}
+
+void tf_run_refresh(struct tf_run *run)
+{
+    const struct tf_model *model = run->model;
+    if (run->mode != TF_RUN_CACHE)
+        return; /* packed at each use */
+    for (uint64_t l = 0; l < model->shape.layers; l++)
+        for (int p = 0; p < TF_PATTENTIONS; p++)
+            tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p], &model->layers[l].at[p]);
+    tf_pack(run->head_keys, tf_view_transposed(model->head->value, model->head->stride), model->head->cols, model->head->rows);
+}
+
+void tf_cache_copy(struct tf_run *run, size_t from, size_t to, size_t length)
+{
+    const size_t keys = run->heads.H * tf_kv_keys_size(&run->heads), values = run->heads.H * tf_kv_values_size(&run->heads);
+    if (from == to || !length)
+        return;
+    for (uint64_t l = 0; l < run->model->shape.layers; l++) {
+        memcpy(run->kv[l].keys + to * keys, run->kv[l].keys + from * keys, keys * sizeof(float));
+        memcpy(run->kv[l].values + to * values, run->kv[l].values + from * values, values * sizeof(float));
+    }
+}

@@ -1,0 +1,415 @@
+#include "store/writer.h"
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "store/bytes.h"
+#include "store/codec.h"
+#include "store/directory.h"
+#include "store/frame.h"
+#include <inttypes.h>
+#include <omp.h>
+#include <xxhash.h>
+
+enum {
+    DEFAULT_LEVEL = 1, /* on byte planes better than 3 to 9 */
+    MAX_LEVEL = 9,     /* zstd 1.5.4 has a rare corruption from 13 on */
+    CHUNK_RAW = 384 << 10,
+    SLOTS_PER_THREAD = 4
+};
+
+/* What one thread needs to encode a chunk. */
+struct encoder {
+    ZSTD_CCtx *context;
+    uint8_t *raw, *planes; /* room for a chunk of the current table */
+};
+
+/* A coded chunk on its way to the file. */
+struct slot {
+    struct tf_chunk_info info;
+    uint8_t *coded; /* room for a chunk of the current table */
+    struct tf_err err;
+};
+
+struct tf_writer {
+    struct tf_out out;
+    int level;
+    struct tf_directory directory; /* of what is written; its last table is the current one */
+    size_t table_room, chunk_room; /* records that its arrays have room for */
+    size_t room;                   /* bytes of raw rows that encoders and slots have room for */
+    struct encoder *encoders;
+    struct slot *slots;
+    int threads;
+};
+
+/* ---- opening and closing ---- */
+
+enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force, int level, struct tf_err *err)
+{
+    struct tf_writer *writer;
+    uint8_t header[TF_FRAME_SIZE];
+    enum tf_code code;
+
+    *out = NULL;
+    if (level < 0 || level > MAX_LEVEL)
+        return tf_fail(err, TF_USAGE, "%s: compression level %d, must be 1 to %d", path, level, MAX_LEVEL);
+    writer = tf_new(1, sizeof(*writer), "writer", err);
+    if (writer == NULL)
+        return TF_MEMORY;
+    writer->level = level == 0 ? DEFAULT_LEVEL : level;
+    writer->threads = omp_get_max_threads();
+    writer->encoders = tf_new((size_t)writer->threads, sizeof(*writer->encoders), "encoders", err);
+    writer->slots = tf_new((size_t)writer->threads * SLOTS_PER_THREAD, sizeof(*writer->slots), "slots", err);
+    code = writer->encoders == NULL || writer->slots == NULL ? TF_MEMORY : tf_out_open(&writer->out, path, force, err);
+    if (code == TF_OK) {
+        tf_header_pack(header, &(struct tf_header){.major = TF_MAJOR, .minor = TF_MINOR});
+        code = tf_out_write(&writer->out, header, sizeof(header), err);
+    }
+    if (code == TF_OK)
+        *out = writer;
+    else
+        tf_writer_close(writer);
+    return code;
+}
+
+static void free_buffers(struct tf_writer *writer)
+{
+    for (int i = 0; i < writer->threads && writer->encoders != NULL; i++) {
+        ZSTD_freeCCtx(writer->encoders[i].context);
+        tf_free(writer->encoders[i].raw);
+        tf_free(writer->encoders[i].planes);
+        writer->encoders[i] = (struct encoder){0};
+    }
+    for (int i = 0; i < writer->threads * SLOTS_PER_THREAD && writer->slots != NULL; i++) {
+        tf_free(writer->slots[i].coded);
+        writer->slots[i].coded = NULL;
+    }
+    writer->room = 0;
+}
+
+void tf_writer_close(struct tf_writer *writer)
+{
+    if (writer == NULL)
+        return;
+    free_buffers(writer);
+    tf_free(writer->encoders);
+    tf_free(writer->slots);
+    tf_directory_fini(&writer->directory);
+    tf_out_close(&writer->out);
+    tf_free(writer);
+}
+
+uint64_t tf_writer_size(const struct tf_writer *writer)
+{
+    return writer->out.at;
+}
+
+/* ---- records ---- */
+
+/* Room for one more record of `size` bytes in an array that has `count`. */
+static enum tf_code make_room(void **array, size_t *room, size_t count, size_t size, struct tf_err *err)
+{
+    size_t larger = *room == 0 ? 64 : 2 * *room;
+    void *copy;
+
+    if (count < *room)
+        return TF_OK;
+    copy = tf_new(larger, size, "directory records", err);
+    if (copy == NULL)
+        return TF_MEMORY;
+    if (count > 0)
+        memcpy(copy, *array, count * size);
+    tf_free(*array);
+    *array = copy;
+    *room = larger;
+    return TF_OK;
+}
+
+static struct tf_table_info *current_table(struct tf_writer *writer)
+{
+    struct tf_directory *directory = &writer->directory;
+
+    return directory->table_count == 0 ? NULL : &directory->tables[directory->table_count - 1];
+}
+
+/* A table must have rows before the next one begins, or the file ends. */
+static enum tf_code end_table(struct tf_writer *writer, struct tf_err *err)
+{
+    const struct tf_table_info *table = current_table(writer);
+
+    if (table != NULL && table->rows == 0)
+        return tf_fail(err, TF_DATA, "%s: table %s: 0 rows, must have 1 or more", writer->out.path, table->name);
+    return TF_OK;
+}
+
+enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_info *info, struct tf_err *err)
+{
+    struct tf_directory *directory = &writer->directory;
+    const struct tf_table_info *last = current_table(writer);
+    void *tables = directory->tables;
+    struct tf_table_info *table;
+    enum tf_code code = end_table(writer, err);
+
+    if (code != TF_OK)
+        return code;
+    if (tf_table_check(info, err) != TF_OK)
+        return tf_context(err, "%s", writer->out.path);
+    if (last != NULL && strcmp(last->name, info->name) >= 0)
+        return tf_fail(err, TF_DATA, "%s: table %s: its name must come after %s", writer->out.path, info->name, last->name);
+    if (directory->table_count == TF_MAX_TABLES)
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %u tables", writer->out.path, info->name, TF_MAX_TABLES);
+    code = make_room(&tables, &writer->table_room, directory->table_count, sizeof(*directory->tables), err);
+    directory->tables = tables;
+    if (code != TF_OK)
+        return code;
+    table = &directory->tables[directory->table_count++];
+    *table = *info;
+    table->rows = 0;
+    table->first_chunk = (uint32_t)directory->chunk_count;
+    table->chunk_count = 0;
+    return TF_OK;
+}
+
+/* Writes a coded chunk of the current table and records it. */
+static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_info *info, const uint8_t *coded,
+                              struct tf_err *err)
+{
+    struct tf_directory *directory = &writer->directory;
+    struct tf_table_info *table = current_table(writer);
+    void *chunks = directory->chunks;
+    enum tf_code code;
+
+    if (directory->chunk_count == TF_MAX_CHUNKS)
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %u chunks", writer->out.path, table->name, TF_MAX_CHUNKS);
+    if (info->rows > TF_MAX_ROWS - table->rows)
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %llu rows", writer->out.path, table->name, TF_MAX_ROWS);
+    code = make_room(&chunks, &writer->chunk_room, directory->chunk_count, sizeof(*directory->chunks), err);
+    directory->chunks = chunks;
+    if (code != TF_OK)
+        return code;
+    directory->chunks[directory->chunk_count] = *info;
+    directory->chunks[directory->chunk_count].offset = writer->out.at;
+    code = tf_out_write(&writer->out, coded, info->coded, err);
+    if (code != TF_OK)
+        return code;
+    directory->chunk_count++;
+    table->chunk_count++;
+    table->rows += info->rows;
+    return TF_OK;
+}
+
+/* ---- rows ---- */
+
+/* Encoders and slots for chunks of `raw` bytes of the current table. */
+static enum tf_code make_buffers(struct tf_writer *writer, size_t raw, struct tf_err *err)
+{
+    if (raw <= writer->room)
+        return TF_OK;
+    free_buffers(writer);
+    for (int i = 0; i < writer->threads; i++) {
+        struct encoder *encoder = &writer->encoders[i];
+
+        encoder->context = tf_codec_compressor(writer->level, err);
+        encoder->raw = tf_new(raw, 1, "chunk", err);
+        encoder->planes = tf_new(raw, 1, "chunk", err);
+        if (encoder->context == NULL || encoder->raw == NULL || encoder->planes == NULL)
+            return TF_MEMORY;
+    }
+    for (int i = 0; i < writer->threads * SLOTS_PER_THREAD; i++) {
+        writer->slots[i].coded = tf_new(tf_codec_bound(raw), 1, "coded chunk", err);
+        if (writer->slots[i].coded == NULL)
+            return TF_MEMORY;
+    }
+    writer->room = raw;
+    return TF_OK;
+}
+
+/* Encodes slot->info.rows rows into a slot; slot->err tells whether it could. */
+static void encode_chunk(const struct tf_table_info *table, struct encoder *encoder, struct slot *slot,
+                                 const float *rows, size_t stride)
+{
+    size_t width = tf_dtype_width(table->dtype), row_size = table->cols * width, coded;
+    struct tf_chunk_info *info = &slot->info;
+
+    for (uint32_t row = 0; row < info->rows; row++)
+        tf_dtype_pack(encoder->raw + row * row_size, table->dtype, rows + row * stride, table->cols);
+    info->raw = (uint32_t)(info->rows * row_size);
+    info->raw_hash = XXH3_64bits(encoder->raw, info->raw);
+    slot->err.code = tf_codec_encode(encoder->context, table->filter, width, encoder->raw, info->raw, encoder->planes,
+                                     slot->coded, &coded, &slot->err);
+    if (slot->err.code != TF_OK)
+        return;
+    info->coded = (uint32_t)coded;
+    info->coded_hash = XXH3_64bits(slot->coded, coded);
+}
+
+/* Encodes `count` rows in parallel, step rows a slot, and writes the slots in order. */
+static enum tf_code put_batch(struct tf_writer *writer, const float *rows, uint64_t count, uint64_t step, size_t stride,
+                              struct tf_err *err)
+{
+    const struct tf_table_info *table = current_table(writer);
+    int slots = (int)((count + step - 1) / step);
+    enum tf_code code = TF_OK;
+
+#pragma omp parallel for schedule(dynamic) num_threads(writer->threads)
+    for (int i = 0; i < slots; i++) {
+        struct slot *slot = &writer->slots[i];
+        uint64_t first = (uint64_t)i * step;
+
+        slot->info.rows = (uint32_t)(count - first < step ? count - first : step);
+        encode_chunk(table, &writer->encoders[omp_get_thread_num()], slot, rows + first * stride, stride);
+    }
+    for (int i = 0; i < slots && code == TF_OK; i++) {
+        const struct slot *slot = &writer->slots[i];
+
+        if (slot->err.code != TF_OK) {
+            if (err != NULL)
+                *err = slot->err;
+            return tf_context(err, "%s: table %s", writer->out.path, table->name);
+        }
+        code = put_chunk(writer, &slot->info, slot->coded, err);
+    }
+    return code;
+}
+
+static enum tf_code check_begun(struct tf_writer *writer, struct tf_err *err)
+{
+    if (current_table(writer) == NULL)
+        return tf_fail(err, TF_INTERNAL, "%s: rows before the first table", writer->out.path);
+    return TF_OK;
+}
+
+enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count, size_t stride,
+                            struct tf_err *err)
+{
+    const struct tf_table_info *table = current_table(writer);
+    enum tf_code code = check_begun(writer, err);
+    size_t row_size;
+    uint64_t step, batch;
+
+    if (code != TF_OK || count == 0)
+        return code;
+    row_size = table->cols * tf_dtype_width(table->dtype);
+    step = row_size < CHUNK_RAW ? CHUNK_RAW / row_size : 1; /* rows a chunk */
+    batch = step * (uint64_t)(writer->threads * SLOTS_PER_THREAD);
+    code = make_buffers(writer, (count < step ? count : step) * row_size, err);
+    for (uint64_t row = 0; row < count && code == TF_OK; row += batch)
+        code = put_batch(writer, rows + row * stride, count - row < batch ? count - row : batch, step, stride, err);
+    return code;
+}
+
+enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table, struct tf_err *err)
+{
+    const struct tf_table_info *source = tf_store_table(from, table), *target = current_table(writer);
+    enum tf_code code = check_begun(writer, err);
+
+    if (code == TF_OK)
+        code = tf_store_editable(from, err);
+    if (code != TF_OK)
+        return code;
+    if (source->dtype != target->dtype || source->filter != target->filter || source->cols != target->cols)
+        return tf_fail(err, TF_DATA, "%s: table %s: %s with filter %d and %" PRIu32 " columns, cannot take chunks of %s with "
+                       "filter %d and %" PRIu32, writer->out.path, target->name, tf_dtype_name(target->dtype),
+                       (int)target->filter, target->cols, tf_dtype_name(source->dtype), (int)source->filter, source->cols);
+    for (uint32_t c = 0; c < source->chunk_count && code == TF_OK; c++) {
+        const struct tf_chunk_info *chunk = tf_store_chunk(from, source->first_chunk + c);
+        uint8_t *coded = tf_new(chunk->coded, 1, "coded chunk", err);
+
+        code = coded == NULL ? TF_MEMORY : tf_store_read_coded(from, table, c, coded, err);
+        if (code == TF_OK)
+            code = put_chunk(writer, chunk, coded, err);
+        tf_free(coded);
+    }
+    return code;
+}
+
+/* ---- the end ---- */
+
+enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind, const char *bytes, size_t size,
+                            struct tf_err *err)
+{
+    char *copy = NULL;
+
+    if (size > TF_MAX_DIRECTORY_RAW)
+        return tf_fail(err, TF_DATA, "%s: blob of %zu bytes, at most %u", writer->out.path, size, TF_MAX_DIRECTORY_RAW);
+    if (size > 0) {
+        copy = tf_new(size, 1, "blob", err);
+        if (copy == NULL)
+            return TF_MEMORY;
+        memcpy(copy, bytes, size);
+    }
+    tf_free(writer->directory.blobs[kind]);
+    writer->directory.blobs[kind] = copy;
+    writer->directory.blob_sizes[kind] = size;
+    return TF_OK;
+}
+
+static enum tf_code put_directory(struct tf_writer *writer, struct tf_trailer *trailer, struct tf_err *err)
+{
+    uint8_t *raw = NULL, *coded = NULL;
+    size_t raw_size, coded_size;
+    ZSTD_CCtx *context = NULL;
+    enum tf_code code = tf_directory_pack(&writer->directory, &raw, &raw_size, err);
+
+    if (code != TF_OK)
+        goto done;
+    context = tf_codec_compressor(writer->level, err);
+    coded = tf_new(tf_codec_bound(raw_size), 1, "coded directory", err);
+    code = context == NULL || coded == NULL
+               ? TF_MEMORY
+               : tf_codec_encode(context, TF_FILTER_NONE, 1, raw, raw_size, NULL, coded, &coded_size, err);
+    if (code != TF_OK)
+        goto done;
+    *trailer = (struct tf_trailer){.directory_offset = writer->out.at,
+                                   .directory_coded = (uint32_t)coded_size,
+                                   .directory_raw = (uint32_t)raw_size,
+                                   .directory_hash = XXH3_64bits(coded, coded_size),
+                                   .file_size = writer->out.at + coded_size + TF_FRAME_SIZE};
+    code = tf_out_write(&writer->out, coded, coded_size, err);
+done:
+    tf_free(raw);
+    tf_free(coded);
+    ZSTD_freeCCtx(context);
+    return code;
+}
+
+/* Reads what was written back from the disk: the directory as any reader would, and every chunk's bytes. */
+static enum tf_code check_written(const char *part, struct tf_err *err)
+{
+    struct tf_store *store = NULL;
+    enum tf_code code = tf_store_open(&store, part, 0, err);
+
+    for (size_t i = 0; code == TF_OK && i < tf_store_tables(store); i++) {
+        const struct tf_table_info *table = tf_store_table(store, i);
+
+        for (uint32_t c = 0; c < table->chunk_count && code == TF_OK; c++) {
+            uint8_t *coded = tf_new(tf_store_chunk(store, table->first_chunk + c)->coded, 1, "coded chunk", err);
+
+            code = coded == NULL ? TF_MEMORY : tf_store_read_coded(store, i, c, coded, err);
+            tf_free(coded);
+        }
+    }
+    tf_store_close(store);
+    return code;
+}
+
+enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err)
+{
+    struct tf_trailer trailer;
+    uint8_t bytes[TF_FRAME_SIZE];
+    enum tf_code code = end_table(writer, err);
+
+    if (code == TF_OK)
+        code = put_directory(writer, &trailer, err);
+    if (code != TF_OK)
+        return code;
+    tf_trailer_pack(bytes, &trailer);
+    code = tf_out_write(&writer->out, bytes, sizeof(bytes), err);
+    if (code == TF_OK)
+        code = tf_out_flush(&writer->out, err);
+    if (code != TF_OK)
+        return code;
+    code = check_written(writer->out.part, err);
+    if (code != TF_OK)
+        return tf_context(err, "%s: reading it back", writer->out.path);
+    return tf_out_commit(&writer->out, err);
+}

@@ -1,0 +1,41 @@
+/* Writing JSON: objects with keys in the order that they are given, to a stream that is checked once at the end. */
+#ifndef TF_TEXT_JSON_H
+#define TF_TEXT_JSON_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct tf_json {
+    FILE *file;  /* borrowed */
+    bool pretty; /* two-space indent; else one line without blanks */
+    int depth;
+    bool comma; /* the next value needs a comma before it */
+};
+
+/* Every value takes a key inside an object, and NULL inside an array or at the top. */
+void tf_json_object(struct tf_json *json, const char *key);
+void tf_json_array(struct tf_json *json, const char *key);
+void tf_json_end_object(struct tf_json *json); /* the outermost end also ends the line */
+void tf_json_end_array(struct tf_json *json);
+void tf_json_string(struct tf_json *json, const char *key, const char *text);
+/* Bytes that need not be UTF-8: invalid ones become U+FFFD. */
+void tf_json_bytes(struct tf_json *json, const char *key, const char *text, size_t n);
+void tf_json_uint(struct tf_json *json, const char *key, uint64_t value);
+void tf_json_int(struct tf_json *json, const char *key, int64_t value);
+/* The shortest text that reads back as the same double; NaN and infinities are null. */
+void tf_json_real(struct tf_json *json, const char *key, double value);
+void tf_json_bool(struct tf_json *json, const char *key, bool value);
+void tf_json_null(struct tf_json *json, const char *key);
+
+/* The decimal text of fewest digits that reads back as value (nan, inf and -inf for what is not a number), the same in
+ * every locale, into out; returns out. */
+char *tf_real_text(char out[32], double value);
+
+/* Reads one JSON object (through jansson) and gives the string under `key`: *out freed with tf_free. Not an object, no such key, not a
+ * string, a string with U+0000: TF_DATA. */
+TF_MUST_USE enum tf_code tf_json_get_string(const char *text, size_t n, const char *key, char **out, size_t *size,
+                                            struct tf_err *err);
+
+#endif

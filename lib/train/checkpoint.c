@@ -1,0 +1,217 @@
+/* Opening a checkpoint: its blobs understood, its tables checked against its config. Reads the directory alone. */
+#include "train/modelio.h"
+#include "base/mem.h"
+#include <math.h>
+#include <string.h>
+
+enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config, uint32_t tokens, struct tf_err *err)
+{
+    uint64_t multiple = config->model.vocab_multiple ? config->model.vocab_multiple : 1;
+    uint64_t vocab = (tokens + multiple - 1) / multiple * multiple;
+
+    memset(shape, 0, sizeof *shape);
+    if (multiple > TF_MAX_VOCAB || vocab > TF_MAX_VOCAB)
+        return tf_fail(err, TF_CONFIG, "model.vocab_multiple: %u ids padded to a multiple of %llu pass the limit of %u", tokens,
+                       (unsigned long long)multiple, TF_MAX_VOCAB);
+    shape->layer = tf_new(config->model.num_layers, sizeof *shape->layer, "the shape's layers", err);
+    if (!shape->layer)
+        return TF_MEMORY;
+    shape->layers = config->model.num_layers;
+    shape->width = config->model.hidden_size;
+    shape->heads = config->model.num_attention_heads;
+    shape->vocab = vocab;
+    shape->seq = config->model.seq_length;
+    shape->norm = (enum tf_norm)config->model.norm_activation;
+    shape->rotary_pct = config->model.rotary_pct;
+    shape->rotary_base = config->model.rotary_base;
+    shape->tied = config->model.tie_embeddings;
+    for (uint64_t layer = 0; layer < shape->layers; layer++) {
+        struct tf_layer_shape *at = &shape->layer[layer];
+        for (int p = 0; p < TF_PATTENTIONS; p++) {
+            const struct tf_counts *counts = p == TF_FFN ? &config->model.ffn_tokens
+                                             : p == TF_O ? &config->model.proj_tokens
+                                                         : &config->model.qkv_tokens;
+            double scale = p == TF_FFN ? config->model.ffn_scale
+                           : p == TF_O ? config->model.proj_scale
+                                       : config->model.qkv_scale;
+            at->tokens[p] = tf_config_tokens(counts, layer);
+            at->scale[p] = scale > 0 ? scale : (double)at->tokens[p];
+        }
+    }
+    return TF_OK;
+}
+
+void tf_shape_fini(struct tf_shape *shape)
+{
+    tf_free(shape->layer);
+    memset(shape, 0, sizeof *shape);
+}
+
+/* What it is that a table's row count comes from. */
+static const char *rows_from(const char *name)
+{
+    return strstr(name, ".ffn.")     ? "model.ffn_tokens"
+           : strstr(name, ".attn.o") ? "model.proj_tokens"
+           : strstr(name, ".attn.")  ? "model.qkv_tokens"
+           : strstr(name, "norm.")   ? "the model"
+                                     : "the padded vocabulary";
+}
+
+/* Checks one table of the file against what the shape makes it; marks it, and the moments that it may have, as known. */
+static enum tf_code check_table(const struct tf_store *store, const struct tf_table *table, bool *known,
+                                struct tf_err *err)
+{
+    static const char *const prefixes[] = {"", "optim.m/", "optim.v/"};
+
+    for (int i = 0; i < 3; i++) {
+        char name[TF_TABLE_NAME + 8];
+        snprintf(name, sizeof name, "%s%s", prefixes[i], table->name);
+        size_t index = tf_store_find(store, name);
+        if (index == SIZE_MAX) {
+            if (i == 0)
+                return tf_fail(err, TF_DATA, "table %s: missing, but the config needs it", name);
+            continue;
+        }
+        const struct tf_table_info *info = tf_store_table(store, index);
+        enum tf_role role = i == 0 ? TF_PARAMETER : TF_MOMENT;
+        if (info->role != role)
+            return tf_fail(err, TF_DATA, "table %s: its role is %s, not %s", name, tf_role_name(info->role),
+                           tf_role_name(role));
+        if (info->rows != table->rows)
+            return tf_fail(err, TF_DATA, "table %s: %llu rows, but %s makes it %zu", name, (unsigned long long)info->rows,
+                           rows_from(table->name), table->rows);
+        if (info->cols != table->cols)
+            return tf_fail(err, TF_DATA, "table %s: %u columns, but model.hidden_size makes it %zu", name, info->cols,
+                           table->cols);
+        known[index] = true;
+    }
+    return TF_OK;
+}
+
+/* Scales are the file's to say. Keys and values of a Pattention have one. */
+static enum tf_code take_scales(struct tf_shape *shape, const struct tf_store *store, struct tf_err *err)
+{
+    for (uint64_t i = 0; i < shape->layers * TF_PATTENTIONS; i++) {
+        uint64_t layer = i / TF_PATTENTIONS;
+        int p = (int)(i % TF_PATTENTIONS);
+        double scale[2];
+        char name[TF_TABLE_NAME];
+        for (int values = 0; values < 2; values++) {
+            tf_table_name(name, layer, p, values);
+            scale[values] = tf_store_table(store, tf_store_find(store, name))->scale;
+            if (!isfinite(scale[values]) || scale[values] <= 0)
+                return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name, scale[values]);
+        }
+        if (scale[0] != scale[1])
+            return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name, scale[1], scale[0]);
+        shape->layer[layer].scale[p] = scale[0];
+    }
+    return TF_OK;
+}
+
+static enum tf_code check_unknown(const struct tf_store *store, const bool *known, struct tf_err *err)
+{
+    for (size_t i = 0; i < tf_store_tables(store); i++) {
+        const struct tf_table_info *info = tf_store_table(store, i);
+        if (!known[i] && info->role != TF_BUFFER)
+            return tf_fail(err, TF_DATA, "table %s: the config has no such table", info->name);
+    }
+    return TF_OK;
+}
+
+/* The tables must be those of a model of this shape, neither more nor fewer. */
+static enum tf_code check_tables(struct tf_shape *shape, const struct tf_store *store, struct tf_err *err)
+{
+    struct tf_model *plan = NULL;
+    bool *known = tf_new(tf_store_tables(store), sizeof *known, "the table check", err);
+    enum tf_code code = known ? tf_model_plan(&plan, shape, false, err) : TF_MEMORY;
+
+    for (size_t i = 0; !code && i < plan->table_count; i++)
+        code = check_table(store, &plan->tables[i], known, err);
+    if (!code)
+        code = check_unknown(store, known, err);
+    if (!code)
+        code = take_scales(shape, store, err);
+    tf_model_free(plan);
+    tf_free(known);
+    return code;
+}
+
+/* A stored config that is wrong is bad data, not a bad config of the user's. */
+static enum tf_code read_config(struct tf_checkpoint *checkpoint, struct tf_err *err)
+{
+    size_t size;
+    const char *text = tf_store_blob(checkpoint->store, TF_BLOB_CONFIG, &size);
+    enum tf_code code;
+
+    if (!size)
+        return tf_fail(err, TF_DATA, "no config in it");
+    code = tf_config_init(&checkpoint->config, err);
+    if (!code)
+        code = tf_config_parse(&checkpoint->config, "config", text, size, TF_DATA, err);
+    if (code)
+        return code;
+    if (tf_config_check(&checkpoint->config, err)) {
+        if (err)
+            err->code = TF_DATA;
+        tf_context(err, "config");
+        return TF_DATA;
+    }
+    return TF_OK;
+}
+
+static enum tf_code read_blobs(struct tf_checkpoint *checkpoint, struct tf_err *err)
+{
+    size_t size;
+    const char *text = tf_store_blob(checkpoint->store, TF_BLOB_TOKENIZER, &size);
+
+    if (!size)
+        return tf_fail(err, TF_DATA, "no tokenizer in it");
+    if (tf_tokenizer_parse(&checkpoint->tokenizer, text, size, err))
+        return tf_context(err, "tokenizer");
+    text = tf_store_blob(checkpoint->store, TF_BLOB_STATE, &size);
+    if (tf_state_parse(&checkpoint->state, text, size, err))
+        return tf_context(err, "state");
+    text = tf_store_blob(checkpoint->store, TF_BLOB_LINEAGE, &size);
+    if (tf_lineage_parse(&checkpoint->lineage, text, size, err))
+        return tf_context(err, "lineage");
+    return TF_OK;
+}
+
+static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path, const char *const *sets,
+                             size_t set_count, struct tf_err *err)
+{
+    if (read_config(checkpoint, err) || read_blobs(checkpoint, err))
+        return tf_context(err, "%s", path);
+    for (size_t i = 0; i < set_count; i++)
+        if (tf_config_set(&checkpoint->config, sets[i], err))
+            return err ? err->code : TF_CONFIG;
+    enum tf_code code = set_count ? tf_config_check(&checkpoint->config, err) : TF_OK;
+    if (code)
+        return code;
+    if (tf_shape_init(&checkpoint->shape, &checkpoint->config, checkpoint->tokenizer.size, err) ||
+        check_tables(&checkpoint->shape, checkpoint->store, err))
+        return tf_context(err, "%s", path);
+    return TF_OK;
+}
+
+enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path, uint64_t max_memory,
+                                const char *const *sets, size_t set_count, struct tf_err *err)
+{
+    memset(checkpoint, 0, sizeof *checkpoint);
+    enum tf_code code = tf_store_open(&checkpoint->store, path, max_memory, err);
+    if (!code)
+        code = read_all(checkpoint, path, sets, set_count, err);
+    if (code)
+        tf_checkpoint_close(checkpoint);
+    return code;
+}
+
+void tf_checkpoint_close(struct tf_checkpoint *checkpoint)
+{
+    tf_store_close(checkpoint->store);
+    tf_config_fini(&checkpoint->config);
+    tf_lineage_fini(&checkpoint->lineage);
+    tf_shape_fini(&checkpoint->shape);
+    memset(checkpoint, 0, sizeof *checkpoint);
+}

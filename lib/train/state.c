@@ -1,0 +1,336 @@
+#include "train/state.h"
+
+#include "base/mem.h"
+#include "text/json.h"
+#include "text/yaml.h"
+#include <string.h>
+
+#define MAX_RECENT (sizeof(((struct tf_state *)0)->recent) / sizeof(float))
+
+/* ---- reading mappings ---- */
+
+/* Exactly these keys, in any order. */
+static enum tf_code expect_keys(const struct tf_yaml *map, const char *name,
+                                const char *const *keys, size_t count, struct tf_err *err)
+{
+    if (map->kind != TF_YAML_MAPPING)
+        return tf_fail(err, TF_DATA, "%s:%d:%d: expected a mapping", name, map->line, map->column);
+    for (size_t i = 0; i < count; i++)
+        if (tf_yaml_get(map, keys[i]) == NULL)
+            return tf_fail(err, TF_DATA, "%s:%d:%d: the key %s is missing", name, map->line,
+                           map->column, keys[i]);
+    if (map->count > count) /* the known ones are all there, once each */
+        return tf_fail(err, TF_DATA, "%s:%d:%d: %zu keys, expected %zu", name, map->line, map->column,
+                       map->count, count);
+    return TF_OK;
+}
+
+static enum tf_code expected(const struct tf_yaml *value, const char *name, const char *key,
+                             const char *what, struct tf_err *err)
+{
+    return tf_fail(err, TF_DATA, "%s:%d:%d: %s: expected %s", name, value->line, value->column, key,
+                   what);
+}
+
+static enum tf_code get_uint(const struct tf_yaml *map, const char *name, const char *key,
+                             uint64_t *out, struct tf_err *err)
+{
+    const struct tf_yaml *value = tf_yaml_get(map, key);
+    unsigned long long number;
+
+    if (!tf_yaml_uint(value, &number))
+        return expected(value, name, key, "an integer", err);
+    *out = number;
+    return TF_OK;
+}
+
+/* A text that fits size bytes with its end. */
+static enum tf_code get_text(const struct tf_yaml *map, const char *name, const char *key,
+                             char *out, size_t size, struct tf_err *err)
+{
+    const struct tf_yaml *value = tf_yaml_get(map, key);
+
+    if (value->kind != TF_YAML_SCALAR || strlen(value->text) >= size)
+        return expected(value, name, key, "a short text", err);
+    strcpy(out, value->text);
+    return TF_OK;
+}
+
+/* ---- the state of a run ---- */
+
+enum tf_code tf_state_print(const struct tf_state *state, char **out, size_t *size,
+                            struct tf_err *err)
+{
+    struct tf_yaml_text yaml;
+    char real[32];
+    bool evaluated = !__builtin_isnan(state->best_loss);
+
+    *out = NULL;
+    if (tf_yaml_begin(&yaml, err) != TF_OK)
+        return TF_MEMORY;
+    fprintf(yaml.file, "step: %ju\ntokens: %ju\ndata_hash: %ju\n", (uintmax_t)state->step,
+            (uintmax_t)state->tokens, (uintmax_t)state->data_hash);
+    fprintf(yaml.file, "best_loss: %s\nbest_step: %ju\nrecent: [",
+            evaluated ? tf_real_text(real, state->best_loss) : "none", (uintmax_t)state->best_step);
+    for (size_t i = 0; i < state->recent_count; i++)
+        fprintf(yaml.file, "%s%s", i > 0 ? ", " : "",
+                tf_real_text(real, (double)state->recent[i]));
+    fputs("]\n", yaml.file);
+    return tf_yaml_end(&yaml, out, size, err);
+}
+
+static enum tf_code get_best_loss(const struct tf_yaml *map, double *out, struct tf_err *err)
+{
+    const struct tf_yaml *value = tf_yaml_get(map, "best_loss");
+
+    if (value->kind == TF_YAML_SCALAR && strcmp(value->text, "none") == 0)
+        *out = __builtin_nan("");
+    else if (!tf_yaml_real(value, out))
+        return expected(value, "state", "best_loss", "a number or none", err);
+    return TF_OK;
+}
+
+static enum tf_code get_recent(const struct tf_yaml *map, struct tf_state *state, struct tf_err *err)
+{
+    const struct tf_yaml *list = tf_yaml_get(map, "recent");
+    double loss;
+
+    if (list->kind != TF_YAML_SEQUENCE || list->count > MAX_RECENT)
+        return expected(list, "state", "recent", "a list of at most 256 numbers", err);
+    for (size_t i = 0; i < list->count; i++) {
+        if (!tf_yaml_real(list->items[i], &loss) || !__builtin_isfinite((float)loss))
+            return expected(list->items[i], "state", "recent", "a number", err);
+        state->recent[state->recent_count++] = (float)loss;
+    }
+    return TF_OK;
+}
+
+static enum tf_code read_state(struct tf_state *state, const struct tf_yaml *map, struct tf_err *err)
+{
+    static const char *const keys[] = {"step",      "tokens",    "data_hash",
+                                       "best_loss", "best_step", "recent"};
+    enum tf_code code = TF_OK;
+
+    if (map->kind == TF_YAML_MAPPING && map->count == 0)
+        return TF_OK;
+    code = expect_keys(map, "state", keys, sizeof(keys) / sizeof(*keys), err);
+    if (code == TF_OK)
+        code = get_uint(map, "state", "step", &state->step, err);
+    if (code == TF_OK)
+        code = get_uint(map, "state", "tokens", &state->tokens, err);
+    if (code == TF_OK)
+        code = get_uint(map, "state", "data_hash", &state->data_hash, err);
+    if (code == TF_OK)
+        code = get_best_loss(map, &state->best_loss, err);
+    if (code == TF_OK)
+        code = get_uint(map, "state", "best_step", &state->best_step, err);
+    return code == TF_OK ? get_recent(map, state, err) : code;
+}
+
+enum tf_code tf_state_parse(struct tf_state *state, const char *text, size_t n, struct tf_err *err)
+{
+    struct tf_yaml *root;
+    enum tf_code code = tf_yaml_parse(&root, "state", text, n, TF_DATA, err);
+
+    *state = (struct tf_state){.best_loss = __builtin_nan("")};
+    if (code == TF_OK)
+        code = read_state(state, root, err);
+    tf_yaml_free(root);
+    return code;
+}
+
+/* ---- lineage: life ---- */
+
+void tf_lineage_fini(struct tf_lineage *lineage)
+{
+    for (size_t i = 0; i < lineage->count; i++)
+        tf_free(lineage->events[i].rows);
+    tf_free(lineage->events);
+    *lineage = (struct tf_lineage){0};
+}
+
+/* The array doubles whenever the count is a power of two. */
+struct tf_event *tf_lineage_add(struct tf_lineage *lineage, struct tf_err *err)
+{
+    size_t count = lineage->count;
+
+    if ((count & (count - 1)) == 0) {
+        struct tf_event *larger = tf_new(count == 0 ? 1 : 2 * count, sizeof(*larger), "lineage", err);
+        if (larger == NULL)
+            return NULL;
+        if (count > 0)
+            memcpy(larger, lineage->events, count * sizeof(*larger));
+        tf_free(lineage->events);
+        lineage->events = larger;
+    }
+    lineage->count++;
+    return &lineage->events[count];
+}
+
+enum tf_code tf_lineage_copy(struct tf_lineage *to, const struct tf_lineage *from, struct tf_err *err)
+{
+    *to = (struct tf_lineage){0};
+    for (size_t i = 0; i < from->count; i++) {
+        const struct tf_event *event = &from->events[i];
+        struct tf_event *copy = tf_lineage_add(to, err);
+        if (copy == NULL)
+            goto fail;
+        *copy = *event;
+        copy->rows = tf_new(event->row_count, sizeof(*copy->rows), "lineage", err);
+        if (copy->rows == NULL)
+            goto fail;
+        if (event->row_count > 0)
+            memcpy(copy->rows, event->rows, event->row_count * sizeof(*copy->rows));
+    }
+    return TF_OK;
+fail:
+    tf_lineage_fini(to);
+    return TF_MEMORY;
+}
+
+/* ---- lineage: writing ---- */
+
+static void put_text(FILE *out, const char *key, const char *text)
+{
+    char quoted[4 * 64 + 3]; /* no text of an event is longer */
+
+    tf_yaml_quote(quoted, sizeof(quoted), text);
+    fprintf(out, "  %s: %s\n", key, quoted);
+}
+
+static void put_event(FILE *out, const struct tf_event *event)
+{
+    bool train = event->kind == TF_EVENT_TRAIN;
+
+    fprintf(out, "- event: %s\n", train ? "train" : "grow");
+    put_text(out, "from", event->from);
+    if (train) {
+        fprintf(out, "  steps: %ju\n  tokens: %ju\n", (uintmax_t)event->steps,
+                (uintmax_t)event->tokens);
+        return;
+    }
+    put_text(out, "keys", event->keys);
+    put_text(out, "values", event->values);
+    put_text(out, "scale", event->scale);
+    fprintf(out, "  seed: %ju\n  rows:%s\n", (uintmax_t)event->seed,
+            event->row_count == 0 ? " {}" : "");
+    for (size_t i = 0; i < event->row_count; i++)
+        fprintf(out, "    %s: [%ju, %ju]\n", event->rows[i].name, (uintmax_t)event->rows[i].before,
+                (uintmax_t)event->rows[i].after);
+}
+
+/* The values that an event takes in YAML, keys counted too. */
+static size_t event_nodes(const struct tf_event *event)
+{
+    return event->kind == TF_EVENT_TRAIN ? 9 : 15 + 4 * event->row_count;
+}
+
+enum tf_code tf_lineage_print(const struct tf_lineage *lineage, char **out, size_t *size,
+                              struct tf_err *err)
+{
+    struct tf_yaml_text yaml;
+    size_t nodes = 1;
+
+    *out = NULL;
+    for (size_t i = 0; i < lineage->count; i++)
+        nodes += event_nodes(&lineage->events[i]);
+    if (nodes > TF_YAML_MAX_NODES) /* could be written, but never be read */
+        return tf_fail(err, TF_MEMORY, "lineage: %zu values, the limit is %u", nodes,
+                       TF_YAML_MAX_NODES);
+    if (tf_yaml_begin(&yaml, err) != TF_OK)
+        return TF_MEMORY;
+    for (size_t i = 0; i < lineage->count; i++)
+        put_event(yaml.file, &lineage->events[i]);
+    return tf_yaml_end(&yaml, out, size, err);
+}
+
+/* ---- lineage: reading ---- */
+
+static enum tf_code read_rows(struct tf_event *event, const struct tf_yaml *rows, struct tf_err *err)
+{
+    if (rows->kind != TF_YAML_MAPPING)
+        return expected(rows, "lineage", "rows", "a mapping", err);
+    event->rows = tf_new(rows->count, sizeof(*event->rows), "lineage", err);
+    if (event->rows == NULL)
+        return TF_MEMORY;
+    event->row_count = rows->count;
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct tf_yaml *key = rows->keys[i], *pair = rows->items[i];
+        struct tf_row_change *row = &event->rows[i];
+        unsigned long long before, after;
+        if (strlen(key->text) >= sizeof(row->name) ||
+            key->text[strspn(key->text, "abcdefghijklmnopqrstuvwxyz0123456789._/-")] != '\0')
+            return expected(key, "lineage", "rows", "the name of a Pattention", err);
+        if (pair->kind != TF_YAML_SEQUENCE || pair->count != 2 ||
+            !tf_yaml_uint(pair->items[0], &before) || !tf_yaml_uint(pair->items[1], &after))
+            return expected(pair, "lineage", key->text, "the rows before and after", err);
+        strcpy(row->name, key->text);
+        row->before = before;
+        row->after = after;
+    }
+    return TF_OK;
+}
+
+static enum tf_code read_growth(struct tf_event *event, const struct tf_yaml *map, struct tf_err *err)
+{
+    static const char *const keys[] = {"event", "from", "keys", "values", "scale", "seed", "rows"};
+    enum tf_code code = expect_keys(map, "lineage", keys, sizeof(keys) / sizeof(*keys), err);
+
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "keys", event->keys, sizeof(event->keys), err);
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "values", event->values, sizeof(event->values), err);
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "scale", event->scale, sizeof(event->scale), err);
+    if (code == TF_OK)
+        code = get_uint(map, "lineage", "seed", &event->seed, err);
+    return code == TF_OK ? read_rows(event, tf_yaml_get(map, "rows"), err) : code;
+}
+
+static enum tf_code read_training(struct tf_event *event, const struct tf_yaml *map,
+                                  struct tf_err *err)
+{
+    static const char *const keys[] = {"event", "from", "steps", "tokens"};
+    enum tf_code code = expect_keys(map, "lineage", keys, sizeof(keys) / sizeof(*keys), err);
+
+    if (code == TF_OK)
+        code = get_uint(map, "lineage", "steps", &event->steps, err);
+    return code == TF_OK ? get_uint(map, "lineage", "tokens", &event->tokens, err) : code;
+}
+
+static enum tf_code read_event(struct tf_event *event, const struct tf_yaml *map, struct tf_err *err)
+{
+    const struct tf_yaml *kind = tf_yaml_get(map, "event");
+    enum tf_code code;
+
+    if (kind == NULL || kind->kind != TF_YAML_SCALAR ||
+        (strcmp(kind->text, "train") != 0 && strcmp(kind->text, "grow") != 0))
+        return expected(map, "lineage", "event", "train or grow", err);
+    event->kind = strcmp(kind->text, "grow") == 0 ? TF_EVENT_GROW : TF_EVENT_TRAIN;
+    code = event->kind == TF_EVENT_GROW ? read_growth(event, map, err)
+                                        : read_training(event, map, err);
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "from", event->from, sizeof(event->from), err);
+    return code;
+}
+
+enum tf_code tf_lineage_parse(struct tf_lineage *lineage, const char *text, size_t n,
+                              struct tf_err *err)
+{
+    struct tf_yaml *root;
+    enum tf_code code = tf_yaml_parse(&root, "lineage", text, n, TF_DATA, err);
+
+    *lineage = (struct tf_lineage){0};
+    if (code != TF_OK)
+        return code;
+    if (root->kind != TF_YAML_SEQUENCE && (root->kind != TF_YAML_MAPPING || root->count > 0))
+        code = tf_fail(err, TF_DATA, "lineage:%d:%d: expected a list", root->line, root->column);
+    for (size_t i = 0; code == TF_OK && i < root->count; i++) {
+        struct tf_event *event = tf_lineage_add(lineage, err);
+        code = event == NULL ? TF_MEMORY : read_event(event, root->items[i], err);
+    }
+    if (code != TF_OK)
+        tf_lineage_fini(lineage);
+    tf_yaml_free(root);
+    return code;
+}

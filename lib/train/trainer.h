@@ -1,0 +1,60 @@
+/* The training loop. All memory is taken by tf_trainer_new; a step allocates nothing. */
+#ifndef TF_TRAIN_TRAINER_H
+#define TF_TRAIN_TRAINER_H
+
+#include "train/modelio.h"
+#include <signal.h>
+
+struct tf_step_report {
+    uint64_t step;   /* steps done, this one included */
+    uint64_t tokens; /* trained on so far */
+    double loss;     /* nats a token, before this step's update */
+    double lr, grad_norm;
+    double tokens_per_second, seconds; /* since the run began, or was resumed */
+};
+struct tf_eval_report {
+    uint64_t step;
+    double loss, bits_per_byte, seconds;
+    bool best;
+};
+
+/* What the loop tells its caller; any may be NULL. */
+struct tf_trainer_events {
+    void *user;
+    void (*step)(void *user, const struct tf_step_report *report);
+    void (*eval)(void *user, const struct tf_eval_report *report);
+    void (*saved)(void *user, const char *path, uint64_t step);
+};
+
+struct tf_trainer_options {
+    const char *output;               /* OUT.tfck */
+    bool force;                       /* may replace an existing output */
+    const char *resume;               /* the checkpoint to go on from (the output itself), or NULL */
+    const char *init;                 /* the checkpoint whose model to begin with, or NULL */
+    double max_seconds;               /* 0: none; ends the run as a signal does */
+    const volatile sig_atomic_t *stop; /* set by a signal: finish the step, save, TF_STOPPED */
+    struct tf_trainer_events events;
+};
+
+struct tf_trainer;
+
+/* Everything a dry run prints. Bytes, unless said. */
+struct tf_trainer_plan {
+    uint64_t parameters, weights, gradients, moments, activations, text, total;
+    double flops_per_step;
+    uint64_t checkpoint; /* before compression */
+    uint64_t train_windows, valid_tokens, steps_per_epoch;
+};
+
+/* Checks config, texts, memory and output, and takes everything that the run needs. plan_only: works out the plan, takes no memory for the
+ * model. config is borrowed until free. */
+TF_MUST_USE enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *config,
+                                        const struct tf_trainer_options *options, bool plan_only, struct tf_err *err);
+const struct tf_trainer_plan *tf_trainer_plan(const struct tf_trainer *trainer);
+const struct tf_model *tf_trainer_model(const struct tf_trainer *trainer); /* borrowed; NULL after plan_only */
+uint64_t tf_trainer_step(const struct tf_trainer *trainer); /* steps done, when it was made */
+/* Trains to the last step and saves. TF_STOPPED when told to stop (after saving), TF_DIVERGED naming the last good checkpoint. */
+TF_MUST_USE enum tf_code tf_trainer_run(struct tf_trainer *trainer, struct tf_err *err);
+void tf_trainer_free(struct tf_trainer *trainer);
+
+#endif

@@ -1,0 +1,94 @@
+/* Loads the golden cases: models and numbers from an independent reference implementation (tests/golden/README.md). */
+#ifndef TF_TESTS_GOLDEN_H
+#define TF_TESTS_GOLDEN_H
+
+#include "unit.h"
+
+#include "nn/model.h"
+#include "store/npy.h"
+
+#include <jansson.h>
+
+static inline const char *golden_path(char out[512], const char *dir, const char *file)
+{
+    const char *root = getenv("TF_GOLDEN");
+    snprintf(out, 512, "%s/%s/%s", root ? root : "tests/golden", dir, file);
+    return out;
+}
+
+static inline json_t *golden_case(const char *dir)
+{
+    char path[512];
+    json_t *json = json_load_file(golden_path(path, dir, "case.json"), 0, NULL);
+    assert_non_null(json);
+    return json;
+}
+
+static inline double golden_number(const json_t *json, const char *key)
+{
+    const json_t *value = json_object_get(json, key);
+    assert_true(json_is_number(value));
+    return json_number_value(value);
+}
+
+/* Reads an array; the caller calls tf_npy_fini. */
+static inline struct tf_npy golden_npy(const char *dir, const char *file)
+{
+    char path[512];
+    struct tf_npy npy;
+    struct tf_err err = {0};
+    assert_ok(tf_npy_load(&npy, golden_path(path, dir, file), 1u << 30, &err), &err);
+    return npy;
+}
+
+static inline struct tf_npy golden_table(const char *dir, const char *kind, const char *name)
+{
+    char file[256];
+    snprintf(file, sizeof file, "%s/%s.npy", kind, name);
+    return golden_npy(dir, file);
+}
+
+static inline enum tf_norm golden_norm(const json_t *json)
+{
+    const char *name = json_string_value(json_object_get(json, "normalisation"));
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+        if (!strcmp(name, tf_norm_name(norm)))
+            return norm;
+    fail_msg("unknown normalisation %s", name);
+    return TF_SOFTMAX;
+}
+
+/* The case's model with its weights; the caller frees it. */
+static inline struct tf_model *golden_model(const char *dir, bool train)
+{
+    json_t *json = golden_case(dir);
+    struct tf_layer_shape layer[8];
+    struct tf_shape shape = {
+        .layers = (uint64_t)golden_number(json, "layers"), .width = (uint64_t)golden_number(json, "width"),
+        .heads = (uint64_t)golden_number(json, "heads"),   .vocab = (uint64_t)golden_number(json, "vocab"),
+        .seq = 32,                                         .norm = golden_norm(json),
+        .rotary_pct = golden_number(json, "rotary_pct"),   .rotary_base = 10000,
+        .tied = true,                                      .layer = layer,
+    };
+    const char *const counts[TF_PATTENTIONS] = {"qkv", "qkv", "qkv", "proj", "ffn"};
+    for (uint64_t l = 0; l < shape.layers; l++)
+        for (int p = 0; p < TF_PATTENTIONS; p++) {
+            layer[l].tokens[p] = (uint64_t)golden_number(json, counts[p]);
+            layer[l].scale[p] = (double)layer[l].tokens[p];
+        }
+    struct tf_model *model;
+    struct tf_err err = {0};
+    assert_ok(tf_model_new(&model, &shape, train, &err), &err);
+    for (size_t i = 0; i < model->table_count; i++) {
+        struct tf_table *t = &model->tables[i];
+        struct tf_npy npy = golden_table(dir, "weights", t->name);
+        assert_int_equal(npy.shape[0] * npy.shape[1], t->rows * t->cols);
+        for (size_t r = 0; r < t->rows; r++)
+            memcpy(tf_table_row(t, r), (const float *)npy.data + r * t->cols, t->cols * sizeof(float));
+        tf_npy_fini(&npy);
+    }
+    json_decref(json);
+    return model;
+}
+
+#endif
