@@ -1,4 +1,5 @@
-/* diff: two checkpoints side by side: configs key by key, other blobs as a whole, tables number by number. */
+/* diff: two checkpoints side by side: configs key by key, other blobs as a whole, tables number by
+ * number. */
 #include "base/mem.h"
 #include "cli/inspect.h"
 #include "text/yaml.h"
@@ -48,7 +49,8 @@ static bool equal(const struct tf_yaml *a, const struct tf_yaml *b)
     return true;
 }
 
-static void report_key(struct diff *diff, const char *key, const struct tf_yaml *a, const struct tf_yaml *b)
+static void report_key(struct diff *diff, const char *key, const struct tf_yaml *a,
+                       const struct tf_yaml *b)
 {
     char left[512], right[512], name[512];
 
@@ -68,7 +70,8 @@ static void report_key(struct diff *diff, const char *key, const struct tf_yaml 
 }
 
 /* Keys of a in its order, then those that only b has. The reader of YAML bounds the depth. */
-static void compare_mappings(struct diff *diff, const char *prefix, const struct tf_yaml *a, const struct tf_yaml *b)
+static void compare_mappings(struct diff *diff, const char *prefix, const struct tf_yaml *a,
+                             const struct tf_yaml *b)
 {
     const struct tf_yaml *both[2] = {a, b};
 
@@ -114,7 +117,8 @@ static enum tf_code compare_configs(struct diff *diff, struct tf_err *err)
 static void compare_blob(struct diff *diff, enum tf_blob kind, const char *name)
 {
     size_t size[2];
-    const char *a = tf_store_blob(diff->store[0], kind, &size[0]), *b = tf_store_blob(diff->store[1], kind, &size[1]);
+    const char *a = tf_store_blob(diff->store[0], kind, &size[0]),
+               *b = tf_store_blob(diff->store[1], kind, &size[1]);
     bool same = size[0] == size[1] && (size[0] == 0 || memcmp(a, b, size[0]) == 0);
 
     diff->different |= !same;
@@ -148,14 +152,16 @@ static void add_rows(struct distance *distance, const float *a, const float *b, 
 {
     distance->same_bits &= memcmp(a, b, n * sizeof *a) == 0;
     for (size_t i = 0; i < n && !distance->same_bits; i++) {
-        double d = a[i] == b[i] || (isnan(a[i]) && isnan(b[i])) ? 0 : fabs((double)a[i] - (double)b[i]);
+        double d =
+            a[i] == b[i] || (isnan(a[i]) && isnan(b[i])) ? 0 : fabs((double)a[i] - (double)b[i]);
         d = isnan(d) ? INFINITY : d;
         distance->most = fmax(distance->most, d);
         distance->squares += d * d;
     }
 }
 
-static enum tf_code measure(struct distance *distance, const struct diff *diff, const size_t table[2], struct tf_err *err)
+static enum tf_code measure(struct distance *distance, const struct diff *diff,
+                            const size_t table[2], struct tf_err *err)
 {
     const struct tf_table_info *a = tf_store_table(diff->store[0], table[0]);
     uint64_t block = tf_inspect_block(a);
@@ -182,7 +188,8 @@ static void report_only(struct diff *diff, int side, const char *name)
     char path[1024];
 
     diff->different = true;
-    tf_escape(path, sizeof path, diff->inspect->operands[side], strlen(diff->inspect->operands[side]));
+    tf_escape(path, sizeof path, diff->inspect->operands[side],
+              strlen(diff->inspect->operands[side]));
     if (diff->inspect->common->json) {
         tf_json_object(&diff->json, NULL);
         tf_json_string(&diff->json, "name", name);
@@ -193,7 +200,8 @@ static void report_only(struct diff *diff, int side, const char *name)
     }
 }
 
-static void json_table(struct tf_json *json, const struct tf_table_info *info[2], const struct distance *distance)
+static void json_table(struct tf_json *json, const struct tf_table_info *info[2],
+                       const struct distance *distance)
 {
     tf_json_object(json, NULL);
     tf_json_string(json, "name", info[0]->name);
@@ -211,7 +219,8 @@ static void json_table(struct tf_json *json, const struct tf_table_info *info[2]
     tf_json_end_object(json);
 }
 
-static void print_table(FILE *file, const struct tf_table_info *info[2], const struct distance *distance)
+static void print_table(FILE *file, const struct tf_table_info *info[2],
+                        const struct distance *distance)
 {
     const struct tf_table_info *a = info[0], *b = info[1];
 
@@ -225,13 +234,15 @@ static void print_table(FILE *file, const struct tf_table_info *info[2], const s
     if (a->cols != b->cols)
         fprintf(file, " cols %u | %u\n", a->cols, b->cols);
     else
-        fprintf(file, " %s%" PRIu64 " rows: max %.4g, rms %.4g\n", a->rows != b->rows ? "first " : "", distance->rows,
-                distance->most, sqrt(distance->squares / ((double)distance->rows * a->cols)));
+        fprintf(file, " %s%" PRIu64 " rows: max %.4g, rms %.4g\n",
+                a->rows != b->rows ? "first " : "", distance->rows, distance->most,
+                sqrt(distance->squares / ((double)distance->rows * a->cols)));
 }
 
 static enum tf_code compare_table(struct diff *diff, const size_t table[2], struct tf_err *err)
 {
-    const struct tf_table_info *a = tf_store_table(diff->store[0], table[0]), *b = tf_store_table(diff->store[1], table[1]);
+    const struct tf_table_info *a = tf_store_table(diff->store[0], table[0]),
+                               *b = tf_store_table(diff->store[1], table[1]);
     const struct tf_table_info *info[2] = {a, b};
     struct distance distance = {.same_bits = true};
     enum tf_code code = TF_OK;
@@ -240,8 +251,8 @@ static enum tf_code compare_table(struct diff *diff, const size_t table[2], stru
         distance.rows = a->rows < b->rows ? a->rows : b->rows;
         code = measure(&distance, diff, table, err);
     }
-    if (code || (distance.same_bits && a->dtype == b->dtype && a->scale == b->scale && a->rows == b->rows &&
-                 a->cols == b->cols))
+    if (code || (distance.same_bits && a->dtype == b->dtype && a->scale == b->scale &&
+                 a->rows == b->rows && a->cols == b->cols))
         return code;
     diff->different = true;
     if (diff->inspect->common->json)
@@ -254,7 +265,8 @@ static enum tf_code compare_table(struct diff *diff, const size_t table[2], stru
 /* Both lists are sorted by name. */
 static enum tf_code compare_tables(struct diff *diff, struct tf_err *err)
 {
-    size_t at[2] = {0, 0}, count[2] = {tf_store_tables(diff->store[0]), tf_store_tables(diff->store[1])};
+    size_t at[2] = {0, 0},
+           count[2] = {tf_store_tables(diff->store[0]), tf_store_tables(diff->store[1])};
     enum tf_code code = TF_OK;
 
     while (!code && (at[0] < count[0] || at[1] < count[1])) {
@@ -306,7 +318,8 @@ enum tf_code tf_inspect_diff(struct tf_inspect *inspect, struct tf_err *err)
     enum tf_code code = TF_OK;
 
     for (int side = 0; side < 2 && !code; side++)
-        code = tf_store_open(&diff.store[side], inspect->operands[side], inspect->common->max_memory, err);
+        code = tf_store_open(&diff.store[side], inspect->operands[side],
+                             inspect->common->max_memory, err);
     if (!code)
         code = compare(&diff, err);
     tf_store_close(diff.store[0]);

@@ -4,9 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-static enum tf_code open_checkpoint(struct tf_checkpoint *checkpoint, const struct tf_inspect *inspect, struct tf_err *err)
+static enum tf_code open_checkpoint(struct tf_checkpoint *checkpoint,
+                                    const struct tf_inspect *inspect, struct tf_err *err)
 {
-    return tf_checkpoint_open(checkpoint, inspect->operands[0], inspect->common->max_memory, NULL, 0, err);
+    return tf_checkpoint_open(checkpoint, inspect->operands[0], inspect->common->max_memory, NULL,
+                              0, err);
 }
 
 /* What show adds up over the tables. */
@@ -69,7 +71,8 @@ static void print_training(FILE *file, const struct tf_state *state)
 {
     fprintf(file, "step %" PRIu64 ", %" PRIu64 " tokens", state->step, state->tokens);
     if (!isnan(state->best_loss))
-        fprintf(file, ", best validation loss %.4f at step %" PRIu64, state->best_loss, state->best_step);
+        fprintf(file, ", best validation loss %.4f at step %" PRIu64, state->best_loss,
+                state->best_step);
     fputc('\n', file);
 }
 
@@ -80,10 +83,11 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
     struct totals totals = add_up(checkpoint->store);
     char path[1024], separator[4 * sizeof tokenizer->separator + 1], size[32], raw[32], coded[32];
 
-    tf_escape(path, sizeof path, tf_store_path(checkpoint->store), strlen(tf_store_path(checkpoint->store)));
+    tf_escape(path, sizeof path, tf_store_path(checkpoint->store),
+              strlen(tf_store_path(checkpoint->store)));
     tf_escape(separator, sizeof separator, tokenizer->separator, strlen(tokenizer->separator));
     fprintf(file, "file        %s\n", path);
-    fprintf(file, "format      %d.%d, %s\n", TF_MAJOR, TF_MINOR,
+    fprintf(file, "format      %d.%u, %s\n", TF_MAJOR, tf_store_minor(checkpoint->store),
             tf_ui_bytes(size, tf_store_file_size(checkpoint->store)));
     fprintf(file, "layers      %" PRIu64 "\n", shape->layers);
     fprintf(file, "width       %" PRIu64 "\n", shape->width);
@@ -94,12 +98,14 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
     fputs("tokens      ", file);
     print_tokens(file, shape);
     fprintf(file, "parameters  %" PRIu64 "\n", totals.parameters);
-    fprintf(file, "tokenizer   bytes, %u ids%s%s\n", tokenizer->size, *separator ? ", separator " : "", separator);
+    fprintf(file, "tokenizer   bytes, %u ids%s%s\n", tokenizer->size,
+            *separator ? ", separator " : "", separator);
     fputs("training    ", file);
     print_training(file, &checkpoint->state);
     fprintf(file, "optimizer   %s\n", totals.moments ? "state present" : "no state");
-    fprintf(file, "tables      %zu: %s of %s (%.3f)\n", tf_store_tables(checkpoint->store), tf_ui_bytes(coded, totals.coded),
-            tf_ui_bytes(raw, totals.raw), (double)totals.coded / (double)totals.raw);
+    fprintf(file, "tables      %zu: %s of %s (%.3f)\n", tf_store_tables(checkpoint->store),
+            tf_ui_bytes(coded, totals.coded), tf_ui_bytes(raw, totals.raw),
+            (double)totals.coded / (double)totals.raw);
     fputs("lineage     ", file);
     print_lineage_short(file, &checkpoint->lineage);
     if (*digest)
@@ -127,7 +133,8 @@ static void json_shape(struct tf_json *json, const struct tf_shape *shape)
     tf_json_end_object(json);
 }
 
-static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoint *checkpoint, const char *digest)
+static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoint *checkpoint,
+                      const char *digest)
 {
     struct tf_json json = tf_inspect_json(inspect, "show");
     struct totals totals = add_up(checkpoint->store);
@@ -136,7 +143,7 @@ static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoi
 
     tf_json_bytes(&json, "path", path, strlen(path));
     tf_json_uint(&json, "format_major", TF_MAJOR);
-    tf_json_uint(&json, "format_minor", TF_MINOR);
+    tf_json_uint(&json, "format_minor", tf_store_minor(checkpoint->store));
     tf_json_uint(&json, "bytes", tf_store_file_size(checkpoint->store));
     json_shape(&json, &checkpoint->shape);
     tf_json_uint(&json, "parameters", totals.parameters);
@@ -191,7 +198,8 @@ enum tf_code tf_inspect_config(struct tf_inspect *inspect, struct tf_err *err)
     while (*line) {
         char safe[4096];
         size_t n = strcspn(line, "\n");
-        size_t part = n < sizeof safe / 4 - 1 ? n : sizeof safe / 4 - 1; /* a byte may become four */
+        size_t part =
+            n < sizeof safe / 4 - 1 ? n : sizeof safe / 4 - 1; /* a byte may become four */
         fputs(tf_escape(safe, sizeof safe, line, part), inspect->file);
         line += part;
         if (part == n) {
@@ -214,7 +222,8 @@ static void print_word(FILE *file, const char *before, const char *word, const c
 static void print_event(FILE *file, size_t number, const struct tf_event *event)
 {
     if (event->kind == TF_EVENT_TRAIN) {
-        fprintf(file, "%zu train  %" PRIu64 " steps, %" PRIu64 " tokens", number, event->steps, event->tokens);
+        fprintf(file, "%zu train  %" PRIu64 " steps, %" PRIu64 " tokens", number, event->steps,
+                event->tokens);
     } else {
         fprintf(file, "%zu grow   ", number);
         print_word(file, "keys ", event->keys, ", ");

@@ -41,7 +41,8 @@ static void add_row(struct stats *stats, const float *row, size_t cols)
     stats->rows++;
 }
 
-static enum tf_code gather(struct stats *stats, const struct tf_store *store, size_t table, struct tf_err *err)
+static enum tf_code gather(struct stats *stats, const struct tf_store *store, size_t table,
+                           struct tf_err *err)
 {
     const struct tf_table_info *info = tf_store_table(store, table);
     uint64_t block = tf_inspect_block(info);
@@ -51,7 +52,8 @@ static enum tf_code gather(struct stats *stats, const struct tf_store *store, si
 
     if (!rows)
         return TF_MEMORY;
-    *stats = (struct stats){.least = INFINITY, .most = -INFINITY, .norm_least = INFINITY, .norm_most = -INFINITY};
+    *stats = (struct stats){
+        .least = INFINITY, .most = -INFINITY, .norm_least = INFINITY, .norm_most = -INFINITY};
     for (uint64_t row = 0; !code && row < info->rows; row += block) {
         uint64_t count = info->rows - row < block ? info->rows - row : block;
         code = tf_store_read(store, table, row, count, rows, stride, err);
@@ -64,17 +66,21 @@ static enum tf_code gather(struct stats *stats, const struct tf_store *store, si
 
 static void print_stats_head(const struct tf_inspect *inspect)
 {
-    fprintf(inspect->file, "%s%-34s %11s %11s %11s %11s %11s %11s %11s %6s %6s %6s%s\n", tf_inspect_bold(inspect), "table",
-            "mean", "rms", "min", "max", "norm min", "norm mean", "norm max", "nan", "inf", "zero", tf_inspect_plain(inspect));
+    fprintf(inspect->file, "%s%-34s %11s %11s %11s %11s %11s %11s %11s %6s %6s %6s%s\n",
+            tf_inspect_bold(inspect), "table", "mean", "rms", "min", "max", "norm min", "norm mean",
+            "norm max", "nan", "inf", "zero", tf_inspect_plain(inspect));
 }
 
 static void print_stats(FILE *file, const char *name, const struct stats *stats)
 {
     double n = (double)stats->finite, rows = (double)stats->rows;
 
-    fprintf(file, "%-34s %11.4g %11.4g %11.4g %11.4g %11.4g %11.4g %11.4g %6" PRIu64 " %6" PRIu64 " %6" PRIu64 "\n", name,
-            stats->sum / n, sqrt(stats->squares / n), stats->least, stats->most, stats->norm_least, stats->norm_sum / rows,
-            stats->norm_most, stats->nan, stats->infinite, stats->zero_rows);
+    fprintf(file,
+            "%-34s %11.4g %11.4g %11.4g %11.4g %11.4g %11.4g %11.4g %6" PRIu64 " %6" PRIu64
+            " %6" PRIu64 "\n",
+            name, stats->sum / n, sqrt(stats->squares / n), stats->least, stats->most,
+            stats->norm_least, stats->norm_sum / rows, stats->norm_most, stats->nan,
+            stats->infinite, stats->zero_rows);
 }
 
 static void json_stats(struct tf_json *json, const char *name, const struct stats *stats)
@@ -105,14 +111,16 @@ static bool is_meant(const struct tf_inspect *inspect, const char *name)
     return inspect->operand_count == 1;
 }
 
-static enum tf_code check_patterns(const struct tf_inspect *inspect, const struct tf_store *store, struct tf_err *err)
+static enum tf_code check_patterns(const struct tf_inspect *inspect, const struct tf_store *store,
+                                   struct tf_err *err)
 {
     for (int i = 1; i < inspect->operand_count; i++) {
         bool found = false;
         for (size_t k = 0; k < tf_store_tables(store); k++)
             found |= fnmatch(inspect->operands[i], tf_store_table(store, k)->name, 0) == 0;
         if (!found)
-            return tf_fail(err, TF_NOINPUT, "%s: no table matches '%s'", tf_store_path(store), inspect->operands[i]);
+            return tf_fail(err, TF_NOINPUT, "%s: no table matches '%s'", tf_store_path(store),
+                           inspect->operands[i]);
     }
     return TF_OK;
 }
@@ -121,7 +129,8 @@ enum tf_code tf_inspect_stats(struct tf_inspect *inspect, struct tf_err *err)
 {
     struct tf_store *store = NULL;
     struct tf_json json = {0};
-    enum tf_code code = tf_store_open(&store, inspect->operands[0], inspect->common->max_memory, err);
+    enum tf_code code =
+        tf_store_open(&store, inspect->operands[0], inspect->common->max_memory, err);
 
     if (!code)
         code = check_patterns(inspect, store, err);
@@ -165,7 +174,8 @@ static bool read_row(char **at, uint64_t *out)
 }
 
 /* NAME, NAME[5], NAME[2:9], NAME[2:], NAME[:9] */
-static enum tf_code read_range(struct range *range, const struct tf_store *store, char *text, struct tf_err *err)
+static enum tf_code read_range(struct range *range, const struct tf_store *store, char *text,
+                               struct tf_err *err)
 {
     char *open = strchr(text, '['), *at = open ? open + 1 : NULL;
     size_t n = open ? (size_t)(open - text) : strlen(text);
@@ -175,7 +185,8 @@ static enum tf_code read_range(struct range *range, const struct tf_store *store
         memcpy(name, text, n);
     range->table = tf_store_find(store, name);
     if (range->table == SIZE_MAX)
-        return tf_fail(err, TF_NOINPUT, "%s: no table '%.*s'", tf_store_path(store), (int)(n > 255 ? 255 : n), text);
+        return tf_fail(err, TF_NOINPUT, "%s: no table '%.*s'", tf_store_path(store),
+                       (int)(n > 255 ? 255 : n), text);
     uint64_t rows = tf_store_table(store, range->table)->rows;
     range->first = 0;
     range->end = rows;
@@ -193,12 +204,14 @@ static enum tf_code read_range(struct range *range, const struct tf_store *store
     if (strcmp(at, "]") != 0)
         return tf_fail(err, TF_USAGE, "'%s' is not a range of rows: write %s[2:9]", text, name);
     if (range->first >= range->end || range->end > rows)
-        return tf_fail(err, TF_USAGE, "'%s' is not within the table's %llu rows", text, (unsigned long long)rows);
+        return tf_fail(err, TF_USAGE, "'%s' is not within the table's %llu rows", text,
+                       (unsigned long long)rows);
     return TF_OK;
 }
 
 /* A row a line, numbers that read back as the same floats. */
-static enum tf_code dump_text(FILE *file, const struct tf_store *store, const struct range *range, struct tf_err *err)
+static enum tf_code dump_text(FILE *file, const struct tf_store *store, const struct range *range,
+                              struct tf_err *err)
 {
     const struct tf_table_info *info = tf_store_table(store, range->table);
     uint64_t block = tf_inspect_block(info);
@@ -218,12 +231,14 @@ static enum tf_code dump_text(FILE *file, const struct tf_store *store, const st
 }
 
 /* The numbers as they are stored; bf16 travels as its bits. */
-static enum tf_code dump_npy(struct tf_inspect *inspect, const struct tf_store *store, const struct range *range,
-                             struct tf_err *err)
+static enum tf_code dump_npy(struct tf_inspect *inspect, const struct tf_store *store,
+                             const struct range *range, struct tf_err *err)
 {
     static char stdout_name[] = "stdout";
     const struct tf_table_info *info = tf_store_table(store, range->table);
-    enum tf_npy_type type = info->dtype == TF_F32 ? TF_NPY_F4 : info->dtype == TF_F16 ? TF_NPY_F2 : TF_NPY_U2;
+    enum tf_npy_type type = info->dtype == TF_F32   ? TF_NPY_F4
+                            : info->dtype == TF_F16 ? TF_NPY_F2
+                                                    : TF_NPY_U2;
     struct tf_out to_stdout = {.file = inspect->file, .path = stdout_name};
     struct tf_out *out = inspect->result.to_file ? &inspect->result.out : &to_stdout;
     uint64_t shape[2] = {range->end - range->first, info->cols}, block = tf_inspect_block(info);
@@ -256,7 +271,8 @@ enum tf_code tf_inspect_dump(struct tf_inspect *inspect, struct tf_err *err)
 {
     struct tf_store *store = NULL;
     struct range range;
-    enum tf_code code = tf_store_open(&store, inspect->operands[0], inspect->common->max_memory, err);
+    enum tf_code code =
+        tf_store_open(&store, inspect->operands[0], inspect->common->max_memory, err);
 
     if (!code)
         code = read_range(&range, store, inspect->operands[1], err);

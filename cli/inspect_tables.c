@@ -45,7 +45,8 @@ uint64_t tf_inspect_block(const struct tf_table_info *info)
     return rows == 0 ? 1 : rows < info->rows ? rows : info->rows;
 }
 
-static enum tf_code open_store(struct tf_store **store, const struct tf_inspect *inspect, struct tf_err *err)
+static enum tf_code open_store(struct tf_store **store, const struct tf_inspect *inspect,
+                               struct tf_err *err)
 {
     return tf_store_open(store, inspect->operands[0], inspect->common->max_memory, err);
 }
@@ -72,8 +73,8 @@ static void print_tables(const struct tf_inspect *inspect, const struct tf_store
     FILE *file = inspect->file;
     int width = name_width(store);
 
-    fprintf(file, "%s%-*s  type %9s %6s %9s %10s %6s", tf_inspect_bold(inspect), width, "table", "rows", "cols", "scale",
-            "bytes", "ratio");
+    fprintf(file, "%s%-*s  type %9s %6s %9s %10s %6s", tf_inspect_bold(inspect), width, "table",
+            "rows", "cols", "scale", "bytes", "ratio");
     if (inspect->long_form)
         fprintf(file, "  %-9s %-6s %5s %6s", "role", "filter", "group", "chunks");
     fprintf(file, "%s\n", tf_inspect_plain(inspect));
@@ -84,13 +85,14 @@ static void print_tables(const struct tf_inspect *inspect, const struct tf_store
                 tf_dtype_name(info->dtype), info->rows, info->cols, info->scale, coded,
                 (double)coded / (double)tf_inspect_raw(info));
         if (inspect->long_form)
-            fprintf(file, "  %-9s %-6s %5u %6u", tf_role_name(info->role), filter_name(info->filter), info->row_group,
-                    info->chunk_count);
+            fprintf(file, "  %-9s %-6s %5u %6u", tf_role_name(info->role),
+                    filter_name(info->filter), info->row_group, info->chunk_count);
         fputc('\n', file);
     }
 }
 
-/* What the model is and nothing of how it is stored, so that diff(1) shows differences of the models alone. */
+/* What the model is and nothing of how it is stored, so that diff(1) shows differences of the
+ * models alone. */
 static enum tf_code print_diffable(FILE *file, const struct tf_store *store, struct tf_err *err)
 {
     for (size_t i = 0; i < tf_store_tables(store); i++) {
@@ -100,8 +102,9 @@ static enum tf_code print_diffable(FILE *file, const struct tf_store *store, str
         enum tf_code code = tf_store_digest(store, i, &digest, err);
         if (code)
             return code;
-        fprintf(file, "%s %s %" PRIu64 " %u %s %s\n", info->name, tf_dtype_name(info->dtype), info->rows, info->cols,
-                tf_real_text(scale, info->scale), tf_digest_text(text, &digest));
+        fprintf(file, "%s %s %" PRIu64 " %u %s %s\n", info->name, tf_dtype_name(info->dtype),
+                info->rows, info->cols, tf_real_text(scale, info->scale),
+                tf_digest_text(text, &digest));
     }
     return TF_OK;
 }
@@ -146,8 +149,8 @@ enum tf_code tf_inspect_tables(struct tf_inspect *inspect, struct tf_err *err)
     return code;
 }
 
-static void digest_line(const struct tf_inspect *inspect, struct tf_json *json, const struct tf_digest *digest,
-                        const char *name)
+static void digest_line(const struct tf_inspect *inspect, struct tf_json *json,
+                        const struct tf_digest *digest, const char *name)
 {
     char text[TF_DIGEST_TEXT];
 
@@ -200,7 +203,8 @@ enum tf_code tf_inspect_verify(struct tf_inspect *inspect, struct tf_err *err)
     if (!code)
         code = tf_store_verify(store, err);
     if (!code)
-        code = tf_checkpoint_open(&checkpoint, inspect->operands[0], inspect->common->max_memory, NULL, 0, err);
+        code = tf_checkpoint_open(&checkpoint, inspect->operands[0], inspect->common->max_memory,
+                                  NULL, 0, err);
     if (code)
         goto out;
     tables = tf_store_tables(store);
@@ -215,7 +219,8 @@ enum tf_code tf_inspect_verify(struct tf_inspect *inspect, struct tf_err *err)
         tf_json_uint(&json, "bytes", bytes);
         tf_json_end_object(&json);
     } else {
-        fprintf(inspect->file, "good: %zu tables, %zu chunks, %" PRIu64 " bytes\n", tables, chunks, bytes);
+        fprintf(inspect->file, "good: %zu tables, %zu chunks, %" PRIu64 " bytes\n", tables, chunks,
+                bytes);
     }
 out:
     tf_checkpoint_close(&checkpoint);

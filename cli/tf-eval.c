@@ -52,6 +52,7 @@ struct job {
     struct tf_eval_result result;
     struct tf_compare_result compared;
     char digest[TF_DIGEST_TEXT], other_digest[TF_DIGEST_TEXT];
+    uint64_t memory, max_memory; /* bytes: what the run takes, and may take (0: any) */
 };
 
 /* ---- limits ---- */
@@ -200,8 +201,8 @@ static enum tf_code print(const struct job *job, struct tf_err *err)
 /* ---- the run ---- */
 
 /* Adds the bytes of a model's weights, and of the buffers of passes over them. */
-static enum tf_code add_memory(uint64_t *bytes, const struct job *job,
-                               const struct tf_checkpoint *checkpoint, struct tf_err *err)
+static enum tf_code add_memory(struct job *job, const struct tf_checkpoint *checkpoint,
+                               struct tf_err *err)
 {
     struct tf_model *model = NULL;
     uint64_t pass;
@@ -210,37 +211,53 @@ static enum tf_code add_memory(uint64_t *bytes, const struct job *job,
     if (!code)
         code = tf_run_plan(&pass, model, TF_RUN_SCORE, job->plan.batch, job->plan.window, err);
     if (!code)
-        *bytes += model->bytes_weights + pass;
+        job->memory += model->bytes_weights + pass;
     tf_model_free(model);
     return code;
 }
 
-static enum tf_code dry_run(const struct job *job, struct tf_err *err)
+static enum tf_code plan_memory(struct job *job, struct tf_err *err)
 {
-    const struct tf_eval_options *plan = &job->plan;
-    struct tf_result result;
-    uint64_t memory = job->corpus.count * sizeof *job->corpus.tokens;
-    char text[32];
-    enum tf_code code = add_memory(&memory, job, &job->checkpoint, err);
+    enum tf_code code = add_memory(job, &job->checkpoint, err);
 
     if (!code && given.compare != NULL)
-        code = add_memory(&memory, job, &job->other, err);
-    if (!code)
-        code = tf_result_open(&result, &(struct tf_common){0}, err);
+        code = add_memory(job, &job->other, err);
     if (code)
         return code;
-    fprintf(result.file, "text      %" PRIu64 " tokens\n", job->corpus.count);
-    fprintf(result.file, "windows   %" PRIu64 " of %zu tokens, %zu at a time, stride %zu\n",
+    job->memory += job->corpus.count * sizeof *job->corpus.tokens;
+    if (job->max_memory != 0 && job->memory > job->max_memory)
+        return tf_fail(err, TF_MEMORY, "%" PRIu64 " bytes are needed, the limit is %" PRIu64,
+                       job->memory, job->max_memory);
+    return TF_OK;
+}
+
+static void print_plan(FILE *file, const struct job *job)
+{
+    const struct tf_eval_options *plan = &job->plan;
+    char text[32];
+
+    fprintf(file, "text      %" PRIu64 " tokens\n", job->corpus.count);
+    fprintf(file, "windows   %" PRIu64 " of %zu tokens, %zu at a time, stride %zu\n",
             plan->max_windows, plan->window, plan->batch, plan->stride);
-    fprintf(result.file, "memory    %s\n", tf_ui_bytes(text, memory));
+    fprintf(file, "memory    %s\n", tf_ui_bytes(text, job->memory));
+}
+
+static enum tf_code dry_run(const struct job *job, struct tf_err *err)
+{
+    struct tf_result result;
+    enum tf_code code = tf_result_open(&result, &(struct tf_common){0}, err);
+
+    if (code)
+        return code;
+    print_plan(result.file, job);
     return tf_result_close(&result, err);
 }
 
 /* The comparison runs both models over one list of ids, which must mean the same to both. */
-static enum tf_code open_other(struct job *job, uint64_t max_memory, struct tf_err *err)
+static enum tf_code open_other(struct job *job, struct tf_err *err)
 {
     const struct tf_tokenizer *ours = &job->checkpoint.tokenizer, *theirs = &job->other.tokenizer;
-    enum tf_code code = tf_checkpoint_open(&job->other, given.compare, max_memory,
+    enum tf_code code = tf_checkpoint_open(&job->other, given.compare, job->max_memory,
                                            job->common->sets.items, job->common->sets.count, err);
 
     if (code)
@@ -262,20 +279,19 @@ static enum tf_code open_other(struct job *job, uint64_t max_memory, struct tf_e
 static enum tf_code open_all(struct job *job, char **operands, int count, struct tf_err *err)
 {
     const struct tf_common *common = job->common;
-    uint64_t max_memory = common->max_memory ? common->max_memory : tf_memory_physical();
     enum tf_code code = common->output ? tf_out_check(common->output, common->force, err) : TF_OK;
 
     if (!code)
-        code = tf_checkpoint_open(&job->checkpoint, operands[0], max_memory, common->sets.items,
-                                  common->sets.count, err);
+        code = tf_checkpoint_open(&job->checkpoint, operands[0], job->max_memory,
+                                  common->sets.items, common->sets.count, err);
     if (!code && given.compare != NULL)
-        code = open_other(job, max_memory, err);
+        code = open_other(job, err);
     if (!code)
         code = tf_corpus_load(&job->corpus, &job->checkpoint.tokenizer,
                               (const char *const *)operands + 1, (size_t)count - 1, err);
     if (!code)
         code = tf_eval_plan(&job->plan, &job->checkpoint.shape, &job->corpus, &job->wanted, err);
-    return code;
+    return code ? code : plan_memory(job, err);
 }
 
 static enum tf_code load(struct tf_model **model, char digest[TF_DIGEST_TEXT],
@@ -313,6 +329,8 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
 
     if (!code && job->common->dry_run)
         return dry_run(job, err);
+    if (!code && job->common->verbose > 0)
+        print_plan(stderr, job);
     if (!code)
         code = measure(job, err);
     if (!code)
@@ -354,6 +372,7 @@ int main(int argc, char **argv)
 
     tf_opt_parse(&program, &common, argc, argv, &rest);
     enum tf_code code = check_call(argc - rest, &err);
+    job.max_memory = common.max_memory ? common.max_memory : tf_memory_physical();
     job.wanted = (struct tf_eval_options){.window = given.window,
                                           .stride = given.stride,
                                           .second_half = given.second_half,

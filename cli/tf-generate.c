@@ -78,10 +78,16 @@ struct job {
     size_t prompt_count;
     struct tf_generated *generated; /* --samples of them */
     struct tf_result result;
+    uint64_t memory; /* bytes of weights and passes */
     bool slid;
 };
 
 /* ---- prompts ---- */
+
+static const char *prompts_name(void)
+{
+    return strcmp(given.prompts, "-") == 0 ? "standard input" : given.prompts;
+}
 
 /* One line of a file of prompts. */
 static enum tf_code read_line(struct prompt *prompt, const char *line, size_t size,
@@ -111,13 +117,13 @@ static enum tf_code split_prompts(struct job *job, size_t size, struct tf_err *e
             enum tf_code code =
                 read_line(&job->prompts[job->prompt_count++], line, (size_t)(next - line), err);
             if (code) {
-                tf_context(err, "%s:%zu", given.prompts, number);
+                tf_context(err, "%s:%zu", prompts_name(), number);
                 return code;
             }
         }
     }
     if (job->prompt_count == 0)
-        return tf_fail(err, TF_DATA, "%s: no prompt in it", given.prompts);
+        return tf_fail(err, TF_DATA, "%s: no prompt in it", prompts_name());
     return TF_OK;
 }
 
@@ -233,42 +239,52 @@ static void print_speed(struct job *job, const struct tf_generate_stats *stats)
 
 /* ---- the run ---- */
 
-/* Opens and checks everything; reads no table. */
-static enum tf_code open_all(struct job *job, const char *path, struct tf_err *err)
-{
-    const struct tf_common *common = job->common;
-    uint64_t max_memory = common->max_memory ? common->max_memory : tf_memory_physical();
-    enum tf_code code = common->output ? tf_out_check(common->output, common->force, err) : TF_OK;
-
-    if (!code)
-        code = tf_checkpoint_open(&job->checkpoint, path, max_memory, common->sets.items,
-                                  common->sets.count, err);
-    return code ? code : read_prompts(job, err);
-}
-
-static enum tf_code dry_run(const struct job *job, struct tf_err *err)
+static enum tf_code plan_memory(struct job *job, uint64_t limit, struct tf_err *err)
 {
     struct tf_model *model = NULL;
-    struct tf_result result;
     uint64_t pass;
-    char text[32];
     enum tf_code code = tf_model_plan(&model, &job->checkpoint.shape, false, err);
 
     if (!code)
         code = tf_generate_plan(&pass, model, given.samples, err);
     if (!code)
-        code = tf_result_open(&result, &(struct tf_common){0}, err);
+        job->memory = model->bytes_weights + pass;
+    tf_model_free(model);
+    if (!code && limit != 0 && job->memory > limit)
+        return tf_fail(err, TF_MEMORY, "%" PRIu64 " bytes are needed, the limit is %" PRIu64,
+                       job->memory, limit);
+    return code;
+}
+
+/* Opens and checks everything; reads no table. */
+static enum tf_code open_all(struct job *job, const char *path, struct tf_err *err)
+{
+    const struct tf_common *common = job->common;
+    uint64_t limit = common->max_memory ? common->max_memory : tf_memory_physical();
+    enum tf_code code = common->output ? tf_out_check(common->output, common->force, err) : TF_OK;
+
+    if (!code)
+        code = tf_checkpoint_open(&job->checkpoint, path, limit, common->sets.items,
+                                  common->sets.count, err);
+    if (!code)
+        code = read_prompts(job, err);
+    return code ? code : plan_memory(job, limit, err);
+}
+
+static enum tf_code dry_run(const struct job *job, struct tf_err *err)
+{
+    struct tf_result result;
+    char text[32];
+    enum tf_code code = tf_result_open(&result, &(struct tf_common){0}, err);
+
     if (code)
-        goto out;
-    fprintf(result.file, "prompts   %zu, %" PRIu64 " samples of each\n", job->prompt_count,
+        return code;
+    fprintf(result.file, "prompts   %zu, samples of each %" PRIu64 "\n", job->prompt_count,
             given.samples);
     fprintf(result.file, "tokens    at most %" PRIu64 " a sample, with a context of %" PRIu64 "\n",
-            given.tokens, model->shape.seq);
-    fprintf(result.file, "memory    %s\n", tf_ui_bytes(text, model->bytes_weights + pass));
-    code = tf_result_close(&result, err);
-out:
-    tf_model_free(model);
-    return code;
+            given.tokens, job->checkpoint.shape.seq);
+    fprintf(result.file, "memory    %s\n", tf_ui_bytes(text, job->memory));
+    return tf_result_close(&result, err);
 }
 
 static enum tf_code generate(struct job *job, size_t p, const uint16_t *ids, size_t count,

@@ -19,17 +19,21 @@ static const char *const init_names[] = {"zero", "random", "copy"};
 static const char *const scale_names[] = {"keep", "count"};
 
 static const struct tf_opt options[] = {
-    {"qkv", 0, TF_OPT_TEXT, &given.qkv, "N", "tokens of each query, key and value Pattention: 512, x2 or +256", NULL, 0, 0},
-    {"proj", 0, TF_OPT_TEXT, &given.proj, "N", "tokens of each attention's output Pattention", NULL, 0, 0},
+    {"qkv", 0, TF_OPT_TEXT, &given.qkv, "N",
+     "tokens of each query, key and value Pattention: 512, x2 or +256", NULL, 0, 0},
+    {"proj", 0, TF_OPT_TEXT, &given.proj, "N", "tokens of each attention's output Pattention", NULL,
+     0, 0},
     {"ffn", 0, TF_OPT_TEXT, &given.ffn, "N", "tokens of each feed-forward Pattention", NULL, 0, 0},
     {"layers", 0, TF_OPT_TEXT, &given.layers, "LIST", "grow these layers only: 0-3,7", NULL, 0, 0},
-    {"keys", 0, TF_OPT_CHOICE, &given.keys, "HOW", "new keys: zero keeps the function exactly", "zero|random|copy", 0, 0},
+    {"keys", 0, TF_OPT_CHOICE, &given.keys, "HOW", "new keys: zero keeps the function exactly",
+     "zero|random|copy", 0, 0},
     {"values", 0, TF_OPT_CHOICE, &given.values, "HOW", "new values", "zero|random|copy", 0, 0},
-    {"scale", 0, TF_OPT_CHOICE, &given.scale, "HOW", "keep what the function needs, or set it to the token count",
-     "keep|count", 0, 0},
-    {"seed", 0, TF_OPT_UINT, &given.seed, "S", "seed of random rows (default: the config's train.seed)", NULL, 0, 0},
-    {"verify", 0, TF_OPT_FLAG, &given.verify, NULL, "run both models on random tokens and print the largest difference",
-     NULL, 0, 0},
+    {"scale", 0, TF_OPT_CHOICE, &given.scale, "HOW",
+     "keep what the function needs, or set it to the token count", "keep|count", 0, 0},
+    {"seed", 0, TF_OPT_UINT, &given.seed, "S",
+     "seed of random rows (default: the config's train.seed)", NULL, 0, 0},
+    {"verify", 0, TF_OPT_FLAG, &given.verify, NULL,
+     "run both models on random tokens and print the largest difference", NULL, 0, 0},
     {0},
 };
 
@@ -45,11 +49,12 @@ static const struct tf_program program = {
 struct report {
     const struct tf_growth *growth;
     const struct tf_grow_options *options;
-    const char *input, *output;                     /* output is NULL when none was written */
+    const char *input, *output; /* output is NULL when none was written */
     uint64_t parameters_before, parameters_after;
-    uint64_t bytes_before, bytes_after;             /* of the files; after a dry run the most it could be */
-    char digest_before[TF_DIGEST_TEXT], digest_after[TF_DIGEST_TEXT]; /* after: "" when none was written */
-    double difference; /* -1: not measured */
+    uint64_t bytes_before, bytes_after; /* of the files; after a dry run the most it could be */
+    char digest_before[TF_DIGEST_TEXT],
+        digest_after[TF_DIGEST_TEXT]; /* after: "" when none was written */
+    double difference;                /* -1: not measured */
 };
 
 static const struct {
@@ -67,7 +72,8 @@ static void print_tokens(FILE *file, const struct tf_growth *growth, const char 
         for (next = first + 1; next < layers && before[next].tokens[p] == before[first].tokens[p] &&
                                after[next].tokens[p] == after[first].tokens[p];)
             next++;
-        fprintf(file, "%-4s tokens   %" PRIu64 " -> %" PRIu64, name, before[first].tokens[p], after[first].tokens[p]);
+        fprintf(file, "%-4s tokens   %" PRIu64 " -> %" PRIu64, name, before[first].tokens[p],
+                after[first].tokens[p]);
         if (next - first == 1 && layers > 1)
             fprintf(file, "  (layer %" PRIu64 ")", first);
         else if (next - first < layers)
@@ -78,7 +84,9 @@ static void print_tokens(FILE *file, const struct tf_growth *growth, const char 
 
 static const char *verdict(const struct tf_growth *growth)
 {
-    return growth->exact ? "preserved to the bit" : growth->preserved ? "preserved to rounding" : "not preserved";
+    return growth->exact       ? "preserved to the bit"
+           : growth->preserved ? "preserved to rounding"
+                               : "not preserved";
 }
 
 static void print_text(FILE *file, const struct report *report)
@@ -88,12 +96,14 @@ static void print_text(FILE *file, const struct report *report)
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         print_tokens(file, growth, kinds[i].name, kinds[i].p);
-    fprintf(file, "parameters    %" PRIu64 " -> %" PRIu64 "\n", report->parameters_before, report->parameters_after);
-    fprintf(file, "model digest  %s%s%s\n", report->digest_before, *report->digest_after ? " -> " : "",
-            report->digest_after);
-    fprintf(file, "function      %s%s%s\n", verdict(growth), growth->exact ? "" : ": ", growth->why);
-    fprintf(file, "file          %s -> %s%s\n", tf_ui_bytes(before, report->bytes_before), report->output ? "" : "at most ",
-            tf_ui_bytes(after, report->bytes_after));
+    fprintf(file, "parameters    %" PRIu64 " -> %" PRIu64 "\n", report->parameters_before,
+            report->parameters_after);
+    fprintf(file, "model digest  %s%s%s\n", report->digest_before,
+            *report->digest_after ? " -> " : "", report->digest_after);
+    fprintf(file, "function      %s%s%s\n", verdict(growth), growth->exact ? "" : ": ",
+            growth->why);
+    fprintf(file, "file          %s -> %s%s\n", tf_ui_bytes(before, report->bytes_before),
+            report->output ? "" : "at most ", tf_ui_bytes(after, report->bytes_after));
     if (report->difference >= 0)
         fprintf(file, "largest logit difference: %.3g\n", report->difference);
 }
@@ -156,7 +166,8 @@ static void print_json(FILE *file, const struct report *report)
     tf_json_end_object(&json);
 }
 
-static enum tf_code print_report(const struct tf_common *common, const struct report *report, struct tf_err *err)
+static enum tf_code print_report(const struct tf_common *common, const struct report *report,
+                                 struct tf_err *err)
 {
     struct tf_common to_stdout = *common;
     struct tf_result result;
@@ -172,7 +183,8 @@ static enum tf_code print_report(const struct tf_common *common, const struct re
     return tf_result_close(&result, err);
 }
 
-static enum tf_code read_target(struct tf_target *target, const char *option, const char *text, struct tf_err *err)
+static enum tf_code read_target(struct tf_target *target, const char *option, const char *text,
+                                struct tf_err *err)
 {
     if (text && tf_target_parse(target, text, err))
         return tf_context(err, "--%s", option);
@@ -180,10 +192,12 @@ static enum tf_code read_target(struct tf_target *target, const char *option, co
 }
 
 /* What was given on the command line, and the rest from the checkpoint's config. */
-static enum tf_code read_options(struct tf_grow_options *how, const struct tf_config *config, struct tf_err *err)
+static enum tf_code read_options(struct tf_grow_options *how, const struct tf_config *config,
+                                 struct tf_err *err)
 {
     memset(how, 0, sizeof *how);
-    if (read_target(&how->qkv, "qkv", given.qkv, err) || read_target(&how->proj, "proj", given.proj, err) ||
+    if (read_target(&how->qkv, "qkv", given.qkv, err) ||
+        read_target(&how->proj, "proj", given.proj, err) ||
         read_target(&how->ffn, "ffn", given.ffn, err))
         return TF_USAGE;
     how->layers = given.layers;
@@ -205,12 +219,13 @@ static enum tf_code check_call(const struct tf_common *common, int operands, str
         return tf_fail(err, TF_USAGE, "nothing to grow: give --qkv, --proj or --ffn");
     for (size_t i = 0; i < common->sets.count; i++)
         if (strncmp(common->sets.items[i], "model.", 6) == 0)
-            return tf_fail(err, TF_USAGE, "--set %s: the model is the checkpoint's", common->sets.items[i]);
+            return tf_fail(err, TF_USAGE, "--set %s: the model is the checkpoint's",
+                           common->sets.items[i]);
     return TF_OK;
 }
 
-static enum tf_code measure(double *difference, const struct tf_checkpoint *from, struct tf_model *grown, uint64_t seed,
-                            struct tf_err *err)
+static enum tf_code measure(double *difference, const struct tf_checkpoint *from,
+                            struct tf_model *grown, uint64_t seed, struct tf_err *err)
 {
     struct tf_model *model = NULL;
     enum tf_code code = tf_model_load(&model, from, false, err);
@@ -221,8 +236,10 @@ static enum tf_code measure(double *difference, const struct tf_checkpoint *from
     return code;
 }
 
-/* Both models in memory, before anything is written: with -f the output may be the only copy of the input. */
-static enum tf_code verify_plan(struct report *report, const struct tf_checkpoint *from, struct tf_err *err)
+/* Both models in memory, before anything is written: with -f the output may be the only copy of the
+ * input. */
+static enum tf_code verify_plan(struct report *report, const struct tf_checkpoint *from,
+                                struct tf_err *err)
 {
     struct tf_model *grown = NULL;
     enum tf_code code = tf_grow_model(&grown, from, report->growth, report->options, err);
@@ -231,14 +248,16 @@ static enum tf_code verify_plan(struct report *report, const struct tf_checkpoin
         code = measure(&report->difference, from, grown, report->options->seed, err);
     tf_model_free(grown);
     if (!code && report->growth->exact && report->difference != 0)
-        return tf_fail(err, TF_INTERNAL, "the grown model's logits differ by up to %g, where they must not differ at all",
-                       report->difference);
+        return tf_fail(
+            err, TF_INTERNAL,
+            "the grown model's logits differ by up to %g, where they must not differ at all",
+            report->difference);
     return code;
 }
 
 /* And once more with what is in the file, which holds the same model. */
-static enum tf_code check_output(struct report *report, const struct tf_checkpoint *from, uint64_t max_memory,
-                                 struct tf_err *err)
+static enum tf_code check_output(struct report *report, const struct tf_checkpoint *from,
+                                 uint64_t max_memory, struct tf_err *err)
 {
     struct tf_checkpoint grown;
     struct tf_digest digest;
@@ -256,7 +275,8 @@ static enum tf_code check_output(struct report *report, const struct tf_checkpoi
     if (!code && given.verify)
         code = measure(&report->difference, from, model, report->options->seed, err);
     if (!code && given.verify && report->growth->exact && report->difference != 0)
-        code = tf_fail(err, TF_INTERNAL, "%s: its logits differ by up to %g, where they must not differ at all",
+        code = tf_fail(err, TF_INTERNAL,
+                       "%s: its logits differ by up to %g, where they must not differ at all",
                        report->output, report->difference);
     tf_model_free(model);
     tf_checkpoint_close(&grown);
@@ -284,8 +304,8 @@ static void count(struct report *report, const struct tf_checkpoint *from)
     report->bytes_after = report->bytes_before + added * sizeof(float) * (moments ? 3 : 1);
 }
 
-static enum tf_code grow(const struct tf_common *common, const struct tf_checkpoint *from, struct report *report,
-                         uint64_t max_memory, struct tf_err *err)
+static enum tf_code grow(const struct tf_common *common, const struct tf_checkpoint *from,
+                         struct report *report, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_digest digest;
     enum tf_code code = TF_OK;
@@ -300,7 +320,8 @@ static enum tf_code grow(const struct tf_common *common, const struct tf_checkpo
     tf_digest_text(report->digest_before, &digest);
     if (!common->dry_run) {
         report->output = common->output;
-        code = tf_grow_checkpoint(from, common->output, common->force, report->growth, report->options, err);
+        code = tf_grow_checkpoint(from, common->output, common->force, report->growth,
+                                  report->options, err);
         if (!code)
             code = check_output(report, from, max_memory, err);
     }
@@ -314,7 +335,8 @@ static enum tf_code run(const struct tf_common *common, const char *input, struc
     struct tf_grow_options how;
     struct tf_growth growth = {0};
     struct report report = {.growth = &growth, .options = &how, .input = input, .difference = -1};
-    enum tf_code code = tf_checkpoint_open(&from, input, max_memory, common->sets.items, common->sets.count, err);
+    enum tf_code code =
+        tf_checkpoint_open(&from, input, max_memory, common->sets.items, common->sets.count, err);
 
     if (code)
         return code;

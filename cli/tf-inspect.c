@@ -7,8 +7,10 @@ static struct {
 } given;
 
 static const struct tf_opt options[] = {
-    {"long", 'l', TF_OPT_FLAG, &given.long_form, NULL, "tables: role, filter, row group and chunks as well", NULL, 0, 0},
-    {"diffable", 0, TF_OPT_FLAG, &given.diffable, NULL, "tables: one line each with its digest, for diff(1)", NULL, 0, 0},
+    {"long", 'l', TF_OPT_FLAG, &given.long_form, NULL,
+     "tables: role, filter, row group and chunks as well", NULL, 0, 0},
+    {"diffable", 0, TF_OPT_FLAG, &given.diffable, NULL,
+     "tables: one line each with its digest, for diff(1)", NULL, 0, 0},
     {"npy", 0, TF_OPT_FLAG, &given.npy, NULL, "dump: write a NumPy file", NULL, 0, 0},
     {0},
 };
@@ -68,7 +70,8 @@ static const struct verb *find_verb(struct tf_inspect *inspect)
     return &verbs[0];
 }
 
-static enum tf_code check_call(const struct tf_inspect *inspect, const struct verb *verb, struct tf_err *err)
+static enum tf_code check_call(const struct tf_inspect *inspect, const struct verb *verb,
+                               struct tf_err *err)
 {
     const struct {
         const char *name;
@@ -81,14 +84,17 @@ static enum tf_code check_call(const struct tf_inspect *inspect, const struct ve
 
     if (inspect->operand_count < verb->least)
         return tf_fail(err, TF_USAGE, "%s: %s", verb->name,
-                       inspect->operand_count == 0 ? "no checkpoint given" : "an operand is missing");
+                       inspect->operand_count == 0 ? "no checkpoint given"
+                                                   : "an operand is missing");
     if (inspect->operand_count > verb->most)
-        return tf_fail(err, TF_USAGE, "%s: one operand too many: '%s'", verb->name, inspect->operands[verb->most]);
+        return tf_fail(err, TF_USAGE, "%s: one operand too many: '%s'", verb->name,
+                       inspect->operands[verb->most]);
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (flags[i].given && !(verb->takes & flags[i].bit))
             return tf_fail(err, TF_USAGE, "%s takes no %s", verb->name, flags[i].name);
     if (inspect->long_form + inspect->diffable + inspect->common->json > 1)
-        return tf_fail(err, TF_USAGE, "%s: --long, --diffable and --json exclude each other", verb->name);
+        return tf_fail(err, TF_USAGE, "%s: --long, --diffable and --json exclude each other",
+                       verb->name);
     return TF_OK;
 }
 

@@ -4,8 +4,8 @@ _tf_options() {
     echo -h --help -V --version -q --quiet -v --verbose --threads --color
     case $1 in
     tf-train)
-        echo -o --output -f --force -n --dry-run --set --max-memory --progress
-        echo --resume --init --metrics --max-time --help-config
+        echo -o --output -f --force -n --dry-run --set --json --progress
+        echo -r --resume --init --metrics --max-time --seed --help-config
         ;;
     tf-grow)
         echo -o --output -f --force -n --dry-run --set --max-memory --json

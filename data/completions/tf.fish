@@ -18,24 +18,35 @@ for program in tf-train tf-grow tf-eval tf-generate tf-inspect
     complete -c $program -l color -x -a 'auto always never' -d colours
     complete -c $program -s o -l output -r -F -d 'where the output goes'
     complete -c $program -s f -l force -d 'replace an existing output'
+    complete -c $program -l json -d 'print JSON'
+end
+
+for program in tf-grow tf-eval tf-generate tf-inspect
     complete -c $program -l max-memory -x -d 'memory that may be used'
+end
+
+for program in tf-train tf-grow tf-eval tf-generate
+    complete -c $program -l set -x -d 'set a key of the config'
+end
+
+for program in tf-train tf-grow tf-generate
+    complete -c $program -l seed -x -d 'seed of random numbers'
+end
+
+for program in tf-train tf-grow tf-eval
+    complete -c $program -s n -l dry-run -d 'check everything and do nothing'
 end
 
 complete -c tf-train -f
 complete -c tf-train -n '__fish_is_first_token' -k -a '(__fish_complete_suffix .yaml .yml)'
-complete -c tf-train -s n -l dry-run -d 'check everything and do nothing'
-complete -c tf-train -l set -x -d 'set a key of the config'
 complete -c tf-train -l progress -x -a 'auto always never' -d 'progress on stderr'
-complete -c tf-train -l resume -d 'go on from the output'
+complete -c tf-train -s r -l resume -d 'go on from the output'
 complete -c tf-train -l init -x -a '(__tf_checkpoints)' -d 'begin with the model of a checkpoint'
 complete -c tf-train -l metrics -r -F -d 'write records of each step as JSON Lines'
 complete -c tf-train -l max-time -x -d 'stop after this time'
 complete -c tf-train -l help-config -d 'list the keys of the config'
 
 complete -c tf-grow -f -n __tf_no_checkpoint -k -a '(__tf_checkpoints)'
-complete -c tf-grow -s n -l dry-run -d 'check everything and do nothing'
-complete -c tf-grow -l json -d 'print JSON'
-complete -c tf-grow -l set -x -d 'set a key of the config'
 complete -c tf-grow -l qkv -x -d 'tokens of q, k and v: 512, x2 or +256'
 complete -c tf-grow -l proj -x -d 'tokens of the output projection'
 complete -c tf-grow -l ffn -x -d 'tokens of the feed-forward part'
@@ -43,13 +54,9 @@ complete -c tf-grow -l layers -x -d 'grow these layers only: 0-3,7'
 complete -c tf-grow -l keys -x -a 'zero random copy' -d 'new keys'
 complete -c tf-grow -l values -x -a 'zero random copy' -d 'new values'
 complete -c tf-grow -l scale -x -a 'keep count' -d 'keep the scale, or set it to the token count'
-complete -c tf-grow -l seed -x -d 'seed of random numbers'
 complete -c tf-grow -l verify -d 'print the largest difference of logits'
 
 complete -c tf-eval -f -n __tf_no_checkpoint -k -a '(__tf_checkpoints)'
-complete -c tf-eval -l json -d 'print JSON'
-complete -c tf-eval -l set -x -d 'set a key of the config'
-complete -c tf-eval -s n -l dry-run -d 'check everything and do nothing'
 complete -c tf-eval -l window -x -d 'tokens of a window'
 complete -c tf-eval -l stride -x -d 'tokens from window to window'
 complete -c tf-eval -l second-half -d 'score the second half of disjoint windows'
@@ -58,13 +65,11 @@ complete -c tf-eval -l fail-above -x -d 'end with 1 when a metric is above a num
 complete -c tf-eval -l compare -x -a '(__tf_checkpoints)' -d 'compare with another model'
 
 complete -c tf-generate -f -n __tf_no_checkpoint -k -a '(__tf_checkpoints)'
-complete -c tf-generate -l json -d 'print JSON'
 complete -c tf-generate -l dry-run -d 'check everything and do nothing'
 complete -c tf-generate -s p -l prompt -x -d 'text to continue'
 complete -c tf-generate -l prompts -r -F -d 'file of prompts'
 complete -c tf-generate -s n -l tokens -x -d 'tokens to write'
 complete -c tf-generate -l samples -x -d 'texts for each prompt'
-complete -c tf-generate -l set -x -d 'set a key of the config'
 complete -c tf-generate -l temperature -x -d '0: the likeliest token'
 complete -c tf-generate -l top-k -x -d 'draw from the k likeliest'
 complete -c tf-generate -l top-p -x -d 'draw from the likeliest that together have p'
@@ -74,10 +79,8 @@ complete -c tf-generate -l repeat-last -x -d 'tokens that the penalty looks back
 complete -c tf-generate -l stop -x -d 'end before this text'
 complete -c tf-generate -l ignore-end -d 'go on past the end of the document'
 complete -c tf-generate -l echo -d 'print the prompt before its continuation'
-complete -c tf-generate -l seed -x -d 'seed of random numbers'
 
 complete -c tf-inspect -f -k -a '(__tf_checkpoints)'
-complete -c tf-inspect -l json -d 'print JSON'
 complete -c tf-inspect -s l -l long -d 'tables: all columns'
 complete -c tf-inspect -l diffable -d 'tables: one line each with its digest'
 complete -c tf-inspect -l npy -d 'dump: write a NumPy file'

@@ -27,7 +27,8 @@ static uint16_t bf16_from_f32(float x)
     uint32_t bits = float_bits(x);
 
     if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 | 0x40); /* NaN: quiet, so that it is no infinity when its payload is cut */
+        return (uint16_t)(bits >> 16 |
+                          0x40); /* NaN: quiet, so that it is no infinity when its payload is cut */
     /* Just under half a unit, plus one when the kept part is odd: ties go to even. */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
@@ -42,7 +43,8 @@ static uint16_t f16_from_f32(float x)
     if (size >= 0x477ff000) /* 65520 and more: half way past the largest, 65504 */
         return (uint16_t)(sign | 0x7c00);
     if (size < 0x38800000) { /* below 2^-14: a multiple of 2^-24 */
-        uint32_t shift = 126 - (size >> 23), mantissa = (size & 0x7fffff) | 0x800000, kept, rest, half;
+        uint32_t shift = 126 - (size >> 23), mantissa = (size & 0x7fffff) | 0x800000, kept, rest,
+                 half;
 
         if (shift > 24)
             return (uint16_t)sign; /* below 2^-25, half of the smallest */
@@ -58,7 +60,8 @@ static uint16_t f16_from_f32(float x)
 
 static float f32_from_f16(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31,
+             mantissa = half & 0x3ff;
 
     if (exponent == 31)
         return bits_float(sign | 0x7f800000 | mantissa << 13);
@@ -107,15 +110,18 @@ void tf_dtype_unpack(float *out, enum tf_dtype dtype, const uint8_t *in, size_t 
 
 /* ---- byte planes ---- */
 
-/* Plane p of n numbers holds byte width-1-p of each: signs and exponents, which compress, come first and together. */
-static inline void split(uint8_t *restrict planes, const uint8_t *restrict raw, size_t n, size_t width)
+/* Plane p of n numbers holds byte width-1-p of each: signs and exponents, which compress, come
+ * first and together. The planes of noise cost next to nothing: zstd sees them and stores them. */
+static inline void split(uint8_t *restrict planes, const uint8_t *restrict raw, size_t n,
+                         size_t width)
 {
     for (size_t p = 0; p < width; p++)
         for (size_t i = 0; i < n; i++)
             planes[p * n + i] = raw[i * width + width - 1 - p];
 }
 
-static inline void join(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n, size_t width)
+static inline void join(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n,
+                        size_t width)
 {
     for (size_t p = 0; p < width; p++)
         for (size_t i = 0; i < n; i++)
@@ -128,7 +134,8 @@ ZSTD_CCtx *tf_codec_compressor(int level, struct tf_err *err)
 {
     ZSTD_CCtx *context = ZSTD_createCCtx();
 
-    if (context != NULL && !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)) &&
+    if (context != NULL &&
+        !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)) &&
         !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)))
         return context;
     ZSTD_freeCCtx(context);
@@ -147,12 +154,14 @@ ZSTD_DCtx *tf_codec_decompressor(struct tf_err *err)
 
 size_t tf_codec_bound(size_t raw)
 {
-    /* zstd's bound is for one run of full blocks; ending one early at each of up to four planes costs 3 bytes. */
+    /* zstd's bound is for one run of full blocks; ending one early at each of up to four planes
+     * costs 3 bytes. */
     return ZSTD_compressBound(raw) + 4 * 3;
 }
 
-enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t width, const uint8_t *raw,
-                             size_t raw_size, uint8_t *planes, uint8_t *coded, size_t *coded_size, struct tf_err *err)
+enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t width,
+                             const uint8_t *raw, size_t raw_size, uint8_t *planes, uint8_t *coded,
+                             size_t *coded_size, struct tf_err *err)
 {
     size_t count = filter == TF_FILTER_PLANES ? width : 1, n = raw_size / count, left;
     ZSTD_outBuffer out = {coded, tf_codec_bound(raw_size), 0};
@@ -168,13 +177,15 @@ enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t w
         left = ZSTD_compressStream2(context, &out, &in, p + 1 < count ? ZSTD_e_flush : ZSTD_e_end);
     }
     if (left != 0)
-        return tf_fail(err, TF_INTERNAL, "zstd: %s", ZSTD_isError(left) ? ZSTD_getErrorName(left) : "bound passed");
+        return tf_fail(err, TF_INTERNAL, "zstd: %s",
+                       ZSTD_isError(left) ? ZSTD_getErrorName(left) : "bound passed");
     *coded_size = out.pos;
     return TF_OK;
 }
 
-enum tf_code tf_codec_decode(ZSTD_DCtx *context, enum tf_filter filter, size_t width, const uint8_t *coded,
-                             size_t coded_size, uint8_t *planes, uint8_t *raw, size_t raw_size, struct tf_err *err)
+enum tf_code tf_codec_decode(ZSTD_DCtx *context, enum tf_filter filter, size_t width,
+                             const uint8_t *coded, size_t coded_size, uint8_t *planes, uint8_t *raw,
+                             size_t raw_size, struct tf_err *err)
 {
     uint8_t *to = filter == TF_FILTER_PLANES ? planes : raw;
     enum tf_code code = tf_frame_check(coded, coded_size, raw_size, err);

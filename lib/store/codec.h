@@ -6,8 +6,8 @@
 #include "store/format.h"
 #include <zstd.h>
 
-/* n numbers to and from little-endian bytes of a dtype. To a narrower one: to nearest, ties to even; NaN stays NaN, too large
- * becomes infinite. */
+/* n numbers to and from little-endian bytes of a dtype. To a narrower one: to nearest, ties to
+ * even; NaN stays NaN, too large becomes infinite. */
 void tf_dtype_pack(uint8_t *out, enum tf_dtype dtype, const float *in, size_t n);
 void tf_dtype_unpack(float *out, enum tf_dtype dtype, const uint8_t *in, size_t n);
 
@@ -18,15 +18,15 @@ TF_MUST_USE ZSTD_DCtx *tf_codec_decompressor(struct tf_err *err);
 /* The bytes that the frame of `raw` bytes may need, at most; more for more of them. */
 size_t tf_codec_bound(size_t raw);
 
-/* raw bytes, numbers of `width` bytes each, into one zstd frame. `planes` has room for raw_size bytes, `coded` for
- * tf_codec_bound of them. */
-TF_MUST_USE enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t width, const uint8_t *raw,
-                                         size_t raw_size, uint8_t *planes, uint8_t *coded, size_t *coded_size,
-                                         struct tf_err *err);
+/* raw bytes, numbers of `width` bytes each, into one zstd frame. `planes` has room for raw_size
+ * bytes, `coded` for tf_codec_bound of them. */
+TF_MUST_USE enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t width,
+                                         const uint8_t *raw, size_t raw_size, uint8_t *planes,
+                                         uint8_t *coded, size_t *coded_size, struct tf_err *err);
 
 /* The reverse; the frame is checked to hold raw_size bytes exactly before anything is decoded. */
-TF_MUST_USE enum tf_code tf_codec_decode(ZSTD_DCtx *context, enum tf_filter filter, size_t width, const uint8_t *coded,
-                                         size_t coded_size, uint8_t *planes, uint8_t *raw, size_t raw_size,
-                                         struct tf_err *err);
+TF_MUST_USE enum tf_code tf_codec_decode(ZSTD_DCtx *context, enum tf_filter filter, size_t width,
+                                         const uint8_t *coded, size_t coded_size, uint8_t *planes,
+                                         uint8_t *raw, size_t raw_size, struct tf_err *err);
 
 #endif

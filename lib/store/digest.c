@@ -25,7 +25,8 @@ void tf_hash_update(struct tf_hash *hash, const void *bytes, size_t size)
     XXH3_128bits_update((XXH3_state_t *)hash, bytes, size);
 }
 
-void tf_hash_rows(struct tf_hash *hash, const float *rows, uint64_t count, size_t cols, size_t stride)
+void tf_hash_rows(struct tf_hash *hash, const float *rows, uint64_t count, size_t cols,
+                  size_t stride)
 {
     uint8_t raw[4096];
     size_t part = sizeof(raw) / sizeof(float), n;
@@ -39,7 +40,8 @@ void tf_hash_rows(struct tf_hash *hash, const float *rows, uint64_t count, size_
     }
 }
 
-void tf_hash_table(struct tf_hash *hash, const struct tf_table_info *info, const struct tf_digest *digest)
+void tf_hash_table(struct tf_hash *hash, const struct tf_table_info *info,
+                   const struct tf_digest *digest)
 {
     size_t length = strlen(info->name);
     uint8_t record[28];

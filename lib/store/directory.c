@@ -7,31 +7,32 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* Bytes on disk: four counts, the names one after another, then the three kinds of record, then the blobs' bytes. */
+/* Bytes on disk: four counts, the names one after another, then the three kinds of record, then the
+ * blobs' bytes. */
 enum { COUNTS_SIZE = 16, TABLE_SIZE = 40, CHUNK_SIZE = 40, BLOB_SIZE = 8 };
 
 enum { /* offsets in a table record */
-    TABLE_ROWS = 0,
-    TABLE_SCALE = 8,
-    TABLE_COLS = 16,
-    TABLE_FIRST_CHUNK = 20,
-    TABLE_CHUNKS = 24,
-    TABLE_ROW_GROUP = 28,
-    TABLE_NAME_LENGTH = 32,
-    TABLE_ROLE = 34,
-    TABLE_DTYPE = 35,
-    TABLE_FILTER = 36,
-    TABLE_RESERVED = 37
+       TABLE_ROWS = 0,
+       TABLE_SCALE = 8,
+       TABLE_COLS = 16,
+       TABLE_FIRST_CHUNK = 20,
+       TABLE_CHUNKS = 24,
+       TABLE_ROW_GROUP = 28,
+       TABLE_NAME_LENGTH = 32,
+       TABLE_ROLE = 34,
+       TABLE_DTYPE = 35,
+       TABLE_FILTER = 36,
+       TABLE_RESERVED = 37
 };
 
 enum { /* offsets in a chunk record */
-    CHUNK_OFFSET = 0,
-    CHUNK_CODED = 8,
-    CHUNK_RAW = 12,
-    CHUNK_ROWS = 16,
-    CHUNK_FLAGS = 20,
-    CHUNK_CODED_HASH = 24,
-    CHUNK_RAW_HASH = 32
+       CHUNK_OFFSET = 0,
+       CHUNK_CODED = 8,
+       CHUNK_RAW = 12,
+       CHUNK_ROWS = 16,
+       CHUNK_FLAGS = 20,
+       CHUNK_CODED_HASH = 24,
+       CHUNK_RAW_HASH = 32
 };
 
 /* Where each section begins. */
@@ -46,7 +47,8 @@ static bool is_name(const char *name, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
         char c = name[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '/' || c == '-'))
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+              c == '/' || c == '-'))
             return false;
     }
     return length > 0 && length <= TF_MAX_NAME;
@@ -55,21 +57,24 @@ static bool is_name(const char *name, size_t length)
 enum tf_code tf_table_check(const struct tf_table_info *table, struct tf_err *err)
 {
     if (!is_name(table->name, strnlen(table->name, sizeof(table->name))))
-        return tf_fail(err, TF_DATA, "table \"%.*s\": a name is 1 to %u of a-z 0-9 . _ / -", (int)TF_MAX_NAME, table->name,
-                       TF_MAX_NAME);
+        return tf_fail(err, TF_DATA, "table \"%.*s\": a name is 1 to %u of a-z 0-9 . _ / -",
+                       (int)TF_MAX_NAME, table->name, TF_MAX_NAME);
     if (table->role < TF_PARAMETER || table->role > TF_BUFFER)
         return tf_fail(err, TF_DATA, "table %s: unknown role %d", table->name, (int)table->role);
     if (tf_dtype_width(table->dtype) == 0)
         return tf_fail(err, TF_DATA, "table %s: unknown dtype %d", table->name, (int)table->dtype);
     if (table->filter != TF_FILTER_NONE && table->filter != TF_FILTER_PLANES)
-        return tf_fail(err, TF_DATA, "table %s: unknown filter %d", table->name, (int)table->filter);
+        return tf_fail(err, TF_DATA, "table %s: unknown filter %d", table->name,
+                       (int)table->filter);
     if (table->cols < 1 || table->cols > TF_MAX_COLS)
-        return tf_fail(err, TF_DATA, "table %s: %" PRIu32 " columns, must be 1 to %u", table->name, table->cols, TF_MAX_COLS);
+        return tf_fail(err, TF_DATA, "table %s: %" PRIu32 " columns, must be 1 to %u", table->name,
+                       table->cols, TF_MAX_COLS);
     if (table->row_group > TF_MAX_TABLES)
-        return tf_fail(err, TF_DATA, "table %s: row group %" PRIu32 ", at most %u", table->name, table->row_group,
-                       TF_MAX_TABLES);
+        return tf_fail(err, TF_DATA, "table %s: row group %" PRIu32 ", at most %u", table->name,
+                       table->row_group, TF_MAX_TABLES);
     if (!isfinite(table->scale) || signbit(table->scale))
-        return tf_fail(err, TF_DATA, "table %s: scale %g, must be 0 or more, and finite", table->name, table->scale);
+        return tf_fail(err, TF_DATA, "table %s: scale %g, must be 0 or more, and finite",
+                       table->name, table->scale);
     return TF_OK;
 }
 
@@ -88,18 +93,20 @@ static void pack_table(uint8_t *out, const struct tf_table_info *table)
 }
 
 /* The record at `in`, whose name is the next of the names that are left. */
-static enum tf_code unpack_table(struct tf_table_info *table, const uint8_t *in, const uint8_t **name, size_t left,
-                                 struct tf_err *err)
+static enum tf_code unpack_table(struct tf_table_info *table, const uint8_t *in,
+                                 const uint8_t **name, size_t left, struct tf_err *err)
 {
     size_t length = tf_get_u16(in + TABLE_NAME_LENGTH);
 
     if (length > left || length > TF_MAX_NAME)
-        return tf_fail(err, TF_DATA, "a name of %zu bytes, %zu are left, at most %u", length, left, TF_MAX_NAME);
+        return tf_fail(err, TF_DATA, "a name of %zu bytes, %zu are left, at most %u", length, left,
+                       TF_MAX_NAME);
     memcpy(table->name, *name, length);
     *name += length;
     if (!is_name(table->name, length)) /* by its length: a 0 inside would shorten it */
-        return tf_fail(err, TF_DATA, "name \"%.*s\" of %zu bytes: must be 1 to %u of a-z 0-9 . _ / -", (int)length,
-                       table->name, length, TF_MAX_NAME);
+        return tf_fail(err, TF_DATA,
+                       "name \"%.*s\" of %zu bytes: must be 1 to %u of a-z 0-9 . _ / -",
+                       (int)length, table->name, length, TF_MAX_NAME);
     table->rows = tf_get_u64(in + TABLE_ROWS);
     table->scale = tf_get_f64(in + TABLE_SCALE);
     table->cols = tf_get_u32(in + TABLE_COLS);
@@ -111,42 +118,52 @@ static enum tf_code unpack_table(struct tf_table_info *table, const uint8_t *in,
     table->filter = in[TABLE_FILTER];
     for (size_t i = TABLE_RESERVED; i < TABLE_SIZE; i++)
         if (in[i] != 0)
-            return tf_fail(err, TF_DATA, "table %s: reserved byte %zu is 0x%02x, not 0", table->name, i, in[i]);
+            return tf_fail(err, TF_DATA, "table %s: reserved byte %zu is 0x%02x, not 0",
+                           table->name, i, in[i]);
     return tf_table_check(table, err);
 }
 
-static enum tf_code read_tables(struct tf_directory *directory, const struct sections *at, struct tf_err *err)
+static enum tf_code read_tables(struct tf_directory *directory, const struct sections *at,
+                                struct tf_err *err)
 {
     const uint8_t *name = at->name_at;
     uint64_t next = 0; /* chunk */
 
     for (size_t i = 0; i < at->tables; i++) {
         struct tf_table_info *table = &directory->tables[i];
-        enum tf_code code = unpack_table(table, at->table_at + i * TABLE_SIZE, &name, (size_t)(at->table_at - name), err);
+        enum tf_code code = unpack_table(table, at->table_at + i * TABLE_SIZE, &name,
+                                         (size_t)(at->table_at - name), err);
 
         if (code != TF_OK)
             return tf_context(err, "record %zu", i);
         if (i > 0 && strcmp(table[-1].name, table->name) >= 0)
-            return tf_fail(err, TF_DATA, "table %s: its name must come after %s", table->name, table[-1].name);
+            return tf_fail(err, TF_DATA, "table %s: its name must come after %s", table->name,
+                           table[-1].name);
         if (table->rows < 1 || table->rows > TF_MAX_ROWS)
-            return tf_fail(err, TF_DATA, "table %s: %" PRIu64 " rows, must be 1 to %llu", table->name, table->rows,
-                           TF_MAX_ROWS);
-        if (table->first_chunk != next || table->chunk_count < 1 || table->chunk_count > at->chunks - next)
-            return tf_fail(err, TF_DATA, "table %s: %" PRIu32 " chunks from chunk %" PRIu32 ", but %" PRIu64 " of %" PRIu32
-                           " are taken", table->name, table->chunk_count, table->first_chunk, next, at->chunks);
+            return tf_fail(err, TF_DATA, "table %s: %" PRIu64 " rows, must be 1 to %llu",
+                           table->name, table->rows, TF_MAX_ROWS);
+        if (table->first_chunk != next || table->chunk_count < 1 ||
+            table->chunk_count > at->chunks - next)
+            return tf_fail(err, TF_DATA,
+                           "table %s: %" PRIu32 " chunks from chunk %" PRIu32 ", but %" PRIu64
+                           " of %" PRIu32 " are taken",
+                           table->name, table->chunk_count, table->first_chunk, next, at->chunks);
         next += table->chunk_count;
     }
     if (name != at->table_at)
-        return tf_fail(err, TF_DATA, "%zu bytes of names belong to no table", (size_t)(at->table_at - name));
+        return tf_fail(err, TF_DATA, "%zu bytes of names belong to no table",
+                       (size_t)(at->table_at - name));
     if (next != at->chunks)
-        return tf_fail(err, TF_DATA, "%" PRIu32 " chunks, but tables own %" PRIu64, at->chunks, next);
+        return tf_fail(err, TF_DATA, "%" PRIu32 " chunks, but tables own %" PRIu64, at->chunks,
+                       next);
     return TF_OK;
 }
 
 /* Tables of one row group have the same number of rows. */
 static enum tf_code check_groups(const struct tf_directory *directory, struct tf_err *err)
 {
-    const struct tf_table_info **first = tf_new(TF_MAX_TABLES + 1, sizeof(*first), "row groups", err);
+    const struct tf_table_info **first =
+        tf_new(TF_MAX_TABLES + 1, sizeof(*first), "row groups", err);
     enum tf_code code = first == NULL ? TF_MEMORY : TF_OK;
 
     for (size_t i = 0; i < directory->table_count && code == TF_OK; i++) {
@@ -157,9 +174,11 @@ static enum tf_code check_groups(const struct tf_directory *directory, struct tf
         if (first[table->row_group] == NULL)
             first[table->row_group] = table;
         if (first[table->row_group]->rows != table->rows)
-            code = tf_fail(err, TF_DATA, "row group %" PRIu32 ": table %s has %" PRIu64 " rows, table %s has %" PRIu64,
-                           table->row_group, first[table->row_group]->name, first[table->row_group]->rows, table->name,
-                           table->rows);
+            code = tf_fail(err, TF_DATA,
+                           "row group %" PRIu32 ": table %s has %" PRIu64
+                           " rows, table %s has %" PRIu64,
+                           table->row_group, first[table->row_group]->name,
+                           first[table->row_group]->rows, table->name, table->rows);
     }
     tf_free(first);
     return code;
@@ -177,9 +196,10 @@ static void pack_chunk(uint8_t *out, const struct tf_chunk_info *chunk)
     tf_put_u64(out + CHUNK_RAW_HASH, chunk->raw_hash);
 }
 
-/* The record at `in`: a chunk of a table of so many bytes a row, which must begin at byte `offset` of the file. */
-static enum tf_code unpack_chunk(struct tf_chunk_info *chunk, const uint8_t *in, uint64_t row_size, uint64_t offset,
-                                 struct tf_err *err)
+/* The record at `in`: a chunk of a table of so many bytes a row, which must begin at byte `offset`
+ * of the file. */
+static enum tf_code unpack_chunk(struct tf_chunk_info *chunk, const uint8_t *in, uint64_t row_size,
+                                 uint64_t offset, struct tf_err *err)
 {
     chunk->offset = tf_get_u64(in + CHUNK_OFFSET);
     chunk->coded = tf_get_u32(in + CHUNK_CODED);
@@ -190,20 +210,26 @@ static enum tf_code unpack_chunk(struct tf_chunk_info *chunk, const uint8_t *in,
     if (tf_get_u32(in + CHUNK_FLAGS) != 0)
         return tf_fail(err, TF_DATA, "unknown flags 0x%" PRIx32, tf_get_u32(in + CHUNK_FLAGS));
     if (chunk->offset != offset)
-        return tf_fail(err, TF_DATA, "begins at byte %" PRIu64 ", must begin at %" PRIu64, chunk->offset, offset);
+        return tf_fail(err, TF_DATA, "begins at byte %" PRIu64 ", must begin at %" PRIu64,
+                       chunk->offset, offset);
     if (chunk->rows < 1 || chunk->raw > TF_MAX_CHUNK_RAW || chunk->rows * row_size != chunk->raw)
-        return tf_fail(err, TF_DATA, "%" PRIu32 " rows of %" PRIu64 " bytes recorded as %" PRIu32 " bytes, at most %u",
+        return tf_fail(err, TF_DATA,
+                       "%" PRIu32 " rows of %" PRIu64 " bytes recorded as %" PRIu32
+                       " bytes, at most %u",
                        chunk->rows, row_size, chunk->raw, TF_MAX_CHUNK_RAW);
     if (!tf_frame_can_hold(chunk->coded, chunk->raw))
-        return tf_fail(err, TF_DATA, "%" PRIu32 " bytes cannot hold %" PRIu32, chunk->coded, chunk->raw);
+        return tf_fail(err, TF_DATA, "%" PRIu32 " bytes cannot hold %" PRIu32, chunk->coded,
+                       chunk->raw);
     return TF_OK;
 }
 
 /* The chunks of all tables, which tile bytes start .. end of the file. */
-static enum tf_code read_chunks(struct tf_directory *directory, const struct sections *at, uint64_t start, uint64_t end,
-                                uint64_t max_memory, struct tf_err *err)
+static enum tf_code read_chunks(struct tf_directory *directory, const struct sections *at,
+                                uint64_t start, uint64_t end, uint64_t max_memory,
+                                struct tf_err *err)
 {
-    uint64_t offset = start, total = 0; /* at most 2^20 * 16 MiB, or 2^20 * 4 GiB: no sum overflows */
+    uint64_t offset = start,
+             total = 0; /* at most 2^20 * 16 MiB, or 2^20 * 4 GiB: no sum overflows */
 
     for (size_t i = 0; i < directory->table_count; i++) {
         const struct tf_table_info *table = &directory->tables[i];
@@ -212,7 +238,8 @@ static enum tf_code read_chunks(struct tf_directory *directory, const struct sec
         for (uint32_t c = 0; c < table->chunk_count; c++) {
             size_t index = table->first_chunk + c;
             struct tf_chunk_info *chunk = &directory->chunks[index];
-            enum tf_code code = unpack_chunk(chunk, at->chunk_at + index * CHUNK_SIZE, row_size, offset, err);
+            enum tf_code code =
+                unpack_chunk(chunk, at->chunk_at + index * CHUNK_SIZE, row_size, offset, err);
 
             if (code != TF_OK)
                 return tf_context(err, "table %s: chunk %" PRIu32, table->name, c);
@@ -221,32 +248,39 @@ static enum tf_code read_chunks(struct tf_directory *directory, const struct sec
             offset += chunk->coded;
         }
         if (rows != table->rows)
-            return tf_fail(err, TF_DATA, "table %s: %" PRIu64 " rows, but its chunks have %" PRIu64, table->name, table->rows,
-                           rows);
+            return tf_fail(err, TF_DATA, "table %s: %" PRIu64 " rows, but its chunks have %" PRIu64,
+                           table->name, table->rows, rows);
     }
     if (offset != end)
-        return tf_fail(err, TF_DATA, "chunks end at byte %" PRIu64 ", the directory begins at byte %" PRIu64, offset, end);
+        return tf_fail(err, TF_DATA,
+                       "chunks end at byte %" PRIu64 ", the directory begins at byte %" PRIu64,
+                       offset, end);
     if (max_memory > 0 && total > max_memory)
-        return tf_fail(err, TF_MEMORY, "tables of %" PRIu64 " bytes, the limit is %" PRIu64, total, max_memory);
+        return tf_fail(err, TF_MEMORY, "tables of %" PRIu64 " bytes, the limit is %" PRIu64, total,
+                       max_memory);
     return TF_OK;
 }
 
 /* ---- blobs ---- */
 
-static enum tf_code read_blobs(struct tf_directory *directory, const struct sections *at, struct tf_err *err)
+static enum tf_code read_blobs(struct tf_directory *directory, const struct sections *at,
+                               struct tf_err *err)
 {
     const uint8_t *from = at->bytes_at;
     int64_t last = -1;
 
     for (size_t i = 0; i < at->blobs; i++) {
-        uint32_t kind = tf_get_u32(at->blob_at + i * BLOB_SIZE), size = tf_get_u32(at->blob_at + i * BLOB_SIZE + 4);
+        uint32_t kind = tf_get_u32(at->blob_at + i * BLOB_SIZE),
+                 size = tf_get_u32(at->blob_at + i * BLOB_SIZE + 4);
 
         if (kind <= last)
-            return tf_fail(err, TF_DATA, "blob of kind %" PRIu32 " after one of kind %" PRId64, kind, last);
+            return tf_fail(err, TF_DATA, "blob of kind %" PRIu32 " after one of kind %" PRId64,
+                           kind, last);
         last = kind;
         if (size < 1 || size > (size_t)(at->end - from))
-            return tf_fail(err, TF_DATA, "blob of kind %" PRIu32 ": %" PRIu32 " bytes, must be 1 to %zu", kind, size,
-                           (size_t)(at->end - from));
+            return tf_fail(err, TF_DATA,
+                           "blob of kind %" PRIu32 ": %" PRIu32 " bytes, must be 1 to %zu", kind,
+                           size, (size_t)(at->end - from));
         if (kind < TF_BLOBS) { /* others are a later version's, and may be passed over */
             directory->blobs[kind] = tf_new((size_t)size + 1, 1, "blob", err);
             if (directory->blobs[kind] == NULL)
@@ -263,7 +297,8 @@ static enum tf_code read_blobs(struct tf_directory *directory, const struct sect
 
 /* ---- the whole ---- */
 
-static enum tf_code find_sections(struct sections *at, const uint8_t *in, size_t size, struct tf_err *err)
+static enum tf_code find_sections(struct sections *at, const uint8_t *in, size_t size,
+                                  struct tf_err *err)
 {
     uint64_t need = COUNTS_SIZE;
 
@@ -290,8 +325,9 @@ static enum tf_code find_sections(struct sections *at, const uint8_t *in, size_t
     return TF_OK;
 }
 
-enum tf_code tf_directory_unpack(struct tf_directory *directory, const uint8_t *in, size_t size, uint64_t start,
-                                 uint64_t end, uint64_t max_memory, struct tf_err *err)
+enum tf_code tf_directory_unpack(struct tf_directory *directory, const uint8_t *in, size_t size,
+                                 uint64_t start, uint64_t end, uint64_t max_memory,
+                                 struct tf_err *err)
 {
     struct sections at = {0};
     enum tf_code code = find_sections(&at, in, size, err);
@@ -311,12 +347,13 @@ enum tf_code tf_directory_unpack(struct tf_directory *directory, const uint8_t *
         code = read_chunks(directory, &at, start, end, max_memory, err);
     if (code == TF_OK)
         code = read_blobs(directory, &at, err);
-    return code == TF_OK ? TF_OK : tf_context(err, "directory");
+    return code;
 }
 
 static size_t packed_size(const struct tf_directory *directory)
 {
-    size_t size = COUNTS_SIZE + directory->table_count * TABLE_SIZE + directory->chunk_count * CHUNK_SIZE;
+    size_t size =
+        COUNTS_SIZE + directory->table_count * TABLE_SIZE + directory->chunk_count * CHUNK_SIZE;
 
     for (size_t i = 0; i < directory->table_count; i++)
         size += strlen(directory->tables[i].name);
@@ -367,13 +404,15 @@ static uint32_t pack_blobs(uint8_t *at, const struct tf_directory *directory)
     return count;
 }
 
-enum tf_code tf_directory_pack(const struct tf_directory *directory, uint8_t **out, size_t *size, struct tf_err *err)
+enum tf_code tf_directory_pack(const struct tf_directory *directory, uint8_t **out, size_t *size,
+                               struct tf_err *err)
 {
     uint8_t *at, *names_end;
 
     *size = packed_size(directory);
     if (*size > TF_MAX_DIRECTORY_RAW)
-        return tf_fail(err, TF_DATA, "directory: %zu bytes, at most %u", *size, TF_MAX_DIRECTORY_RAW);
+        return tf_fail(err, TF_DATA, "directory of %zu bytes, at most %u", *size,
+                       TF_MAX_DIRECTORY_RAW);
     *out = tf_new(*size, 1, "directory", err); /* zeroed: reserved bytes stay so */
     if (*out == NULL)
         return TF_MEMORY;

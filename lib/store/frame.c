@@ -8,8 +8,9 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-/* Two of the sixteen magics of skippable frames, then the size of what follows (64 - 8 bytes), then our own magic. Its bytes
- * show what mangled them: \r\n and \n a transfer in text mode, \x1a a reader that stops at an end-of-file mark. */
+/* Two of the sixteen magics of skippable frames, then the size of what follows (64 - 8 bytes), then
+ * our own magic. Its bytes show what mangled them: \r\n and \n a transfer in text mode, \x1a a
+ * reader that stops at an end-of-file mark. */
 static const uint8_t header_magic[TF_MAGIC_SIZE] = "\x54\x2a\x4d\x18\x38\0\0\0TFCK\r\n\x1a\n";
 static const uint8_t trailer_magic[TF_MAGIC_SIZE] = "\x55\x2a\x4d\x18\x38\0\0\0TFCK\r\n\x1a\n";
 
@@ -18,7 +19,9 @@ enum { WINDOW_LOG_MAX = 24 };         /* 16 MiB, the largest raw chunk */
 
 enum tf_code tf_checksum_fail(struct tf_err *err, uint64_t stored, uint64_t computed)
 {
-    return tf_fail(err, TF_DATA, "checksum mismatch (stored %016" PRIx64 ", computed %016" PRIx64 ")", stored, computed);
+    return tf_fail(err, TF_DATA,
+                   "checksum mismatch (stored %016" PRIx64 ", computed %016" PRIx64 ")", stored,
+                   computed);
 }
 
 static enum tf_code check_hash(const uint8_t *in, struct tf_err *err)
@@ -39,12 +42,12 @@ static enum tf_code check_zero(const uint8_t *in, size_t from, size_t to, struct
 /* ---- header ---- */
 
 enum { /* offsets */
-    MAJOR = 16,
-    MINOR = 18,
-    COMPAT = 20,
-    RO_COMPAT = 24,
-    INCOMPAT = 28,
-    HEADER_RESERVED = 32
+       MAJOR = 16,
+       MINOR = 18,
+       COMPAT = 20,
+       RO_COMPAT = 24,
+       INCOMPAT = 28,
+       HEADER_RESERVED = 32
 };
 
 void tf_header_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_header *header)
@@ -59,14 +62,16 @@ void tf_header_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_header *header)
     tf_put_u64(out + HASH_AT, XXH3_64bits(out, HASH_AT));
 }
 
-enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAME_SIZE], struct tf_err *err)
+enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAME_SIZE],
+                              struct tf_err *err)
 {
     if (memcmp(in, header_magic, TF_MAGIC_SIZE) != 0)
         return tf_fail(err, TF_DATA, "not a TokenFormer checkpoint");
     /* Before the checksum: a later major version may lay out all that follows in another way. */
     header->major = tf_get_u16(in + MAJOR);
     if (header->major != TF_MAJOR)
-        return tf_fail(err, TF_DATA, "format version %u, this program reads %u", header->major, TF_MAJOR);
+        return tf_fail(err, TF_DATA, "format version %u, this program reads %u", header->major,
+                       TF_MAJOR);
     if (check_hash(in, err) != TF_OK)
         return tf_context(err, "header");
     header->minor = tf_get_u16(in + MINOR);
@@ -74,8 +79,10 @@ enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAM
     header->ro_compat = tf_get_u32(in + RO_COMPAT);
     header->incompat = tf_get_u32(in + INCOMPAT);
     if ((header->incompat & ~TF_KNOWN_INCOMPAT) != 0)
-        return tf_fail(err, TF_DATA, "header: needs features that this program does not know (incompat bits 0x%" PRIx32 ")",
-                       header->incompat & ~TF_KNOWN_INCOMPAT);
+        return tf_fail(
+            err, TF_DATA,
+            "header: needs features that this program does not know (incompat bits 0x%" PRIx32 ")",
+            header->incompat & ~TF_KNOWN_INCOMPAT);
     if (check_zero(in, HEADER_RESERVED, HASH_AT, err) != TF_OK)
         return tf_context(err, "header");
     return TF_OK;
@@ -84,12 +91,12 @@ enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAM
 /* ---- trailer ---- */
 
 enum { /* offsets */
-    DIRECTORY_OFFSET = 16,
-    DIRECTORY_CODED = 24,
-    DIRECTORY_RAW = 28,
-    DIRECTORY_HASH = 32,
-    FILE_SIZE = 40,
-    TRAILER_RESERVED = 48
+       DIRECTORY_OFFSET = 16,
+       DIRECTORY_CODED = 24,
+       DIRECTORY_RAW = 28,
+       DIRECTORY_HASH = 32,
+       FILE_SIZE = 40,
+       TRAILER_RESERVED = 48
 };
 
 void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *trailer)
@@ -104,8 +111,8 @@ void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *traile
     tf_put_u64(out + HASH_AT, XXH3_64bits(out, HASH_AT));
 }
 
-enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_FRAME_SIZE], uint64_t file_size,
-                               struct tf_err *err)
+enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_FRAME_SIZE],
+                               uint64_t file_size, struct tf_err *err)
 {
     uint64_t end = file_size - TF_FRAME_SIZE; /* of the directory */
 
@@ -117,16 +124,19 @@ enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_F
     trailer->directory_hash = tf_get_u64(in + DIRECTORY_HASH);
     trailer->file_size = tf_get_u64(in + FILE_SIZE);
     if (trailer->file_size != file_size)
-        return tf_fail(err, TF_DATA, "trailer: says the file has %" PRIu64 " bytes, it has %" PRIu64, trailer->file_size,
-                       file_size);
+        return tf_fail(err, TF_DATA,
+                       "trailer: says the file has %" PRIu64 " bytes, it has %" PRIu64,
+                       trailer->file_size, file_size);
     if (trailer->directory_offset < TF_FRAME_SIZE || trailer->directory_offset > end ||
         trailer->directory_coded != end - trailer->directory_offset)
-        return tf_fail(err, TF_DATA, "trailer: directory of %" PRIu32 " bytes at byte %" PRIu64
+        return tf_fail(err, TF_DATA,
+                       "trailer: directory of %" PRIu32 " bytes at byte %" PRIu64
                        " does not end at the trailer, at byte %" PRIu64,
                        trailer->directory_coded, trailer->directory_offset, end);
     if (trailer->directory_raw > TF_MAX_DIRECTORY_RAW ||
         !tf_frame_can_hold(trailer->directory_coded, trailer->directory_raw))
-        return tf_fail(err, TF_DATA, "trailer: a directory of %" PRIu32 " bytes in %" PRIu32 " is out of bounds",
+        return tf_fail(err, TF_DATA,
+                       "trailer: a directory of %" PRIu32 " bytes in %" PRIu32 " is out of bounds",
                        trailer->directory_raw, trailer->directory_coded);
     return TF_OK;
 }
@@ -140,18 +150,26 @@ bool tf_frame_can_hold(uint64_t coded, uint64_t raw)
 
 enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw, struct tf_err *err)
 {
-    enum { CHECKSUM = 0x04, SINGLE_SEGMENT = 0x20, DICTIONARY_OR_RESERVED = 0x0b }; /* RFC 8878, 3.1.1.1.1 */
+    enum {
+        CHECKSUM = 0x04,
+        SINGLE_SEGMENT = 0x20,
+        DICTIONARY_OR_RESERVED = 0x0b
+    }; /* RFC 8878, 3.1.1.1.1 */
     unsigned long long declared;
 
     if (coded_size < 9 || tf_get_u32(coded) != ZSTD_MAGICNUMBER)
         return tf_fail(err, TF_DATA, "not a zstd frame");
     if ((coded[4] & (CHECKSUM | DICTIONARY_OR_RESERVED)) != CHECKSUM)
-        return tf_fail(err, TF_DATA, "zstd frame descriptor 0x%02x: a checksum and no dictionary are required", coded[4]);
+        return tf_fail(err, TF_DATA,
+                       "zstd frame descriptor 0x%02x: a checksum and no dictionary are required",
+                       coded[4]);
     if (!(coded[4] & SINGLE_SEGMENT) && (coded[5] >> 3) + 10 > WINDOW_LOG_MAX)
-        return tf_fail(err, TF_DATA, "zstd window of 2^%d bytes, at most 2^%d", (coded[5] >> 3) + 10, WINDOW_LOG_MAX);
+        return tf_fail(err, TF_DATA, "zstd window of 2^%d bytes, at most 2^%d",
+                       (coded[5] >> 3) + 10, WINDOW_LOG_MAX);
     declared = ZSTD_getFrameContentSize(coded, coded_size);
     if (declared != raw)
-        return tf_fail(err, TF_DATA, "zstd frame declares %lld bytes, the record %zu", (long long)declared, raw);
+        return tf_fail(err, TF_DATA, "zstd frame declares %lld bytes, the record %zu",
+                       (long long)declared, raw);
     if (ZSTD_findFrameCompressedSize(coded, coded_size) != coded_size)
         return tf_fail(err, TF_DATA, "zstd frame does not have the recorded %zu bytes", coded_size);
     return TF_OK;
@@ -160,12 +178,14 @@ enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw,
 /* ---- both ends of a file ---- */
 
 /* The size of the frame at byte `at`, of which the file may have only a part: TF_NO then. */
-static enum tf_code frame_size(const struct tf_in *in, uint64_t at, uint64_t *size, struct tf_err *err)
+static enum tf_code frame_size(const struct tf_in *in, uint64_t at, uint64_t *size,
+                               struct tf_err *err)
 {
     const uint64_t most = 2 * (uint64_t)TF_MAX_DIRECTORY_RAW; /* no frame of ours is as large */
     enum tf_code code;
 
-    /* From a small window on, so that a file of many small frames is walked in time linear in its size. */
+    /* From a small window on, so that a file of many small frames is walked in time linear in its
+     * size. */
     for (uint64_t room = TF_FRAME_SIZE;; room *= 8) {
         uint64_t have = in->size - at < room ? in->size - at : room;
         uint8_t *bytes = tf_new(have, 1, "frame", err);
@@ -184,11 +204,14 @@ static enum tf_code frame_size(const struct tf_in *in, uint64_t at, uint64_t *si
         if (!ZSTD_isError(found))
             return TF_OK;
         if (ZSTD_getErrorCode(found) != ZSTD_error_srcSize_wrong)
-            return tf_fail(err, TF_DATA, "no trailer, and no frame begins at byte %" PRIu64 " of %" PRIu64, at, in->size);
+            return tf_fail(err, TF_DATA,
+                           "no trailer, and no frame begins at byte %" PRIu64 " of %" PRIu64, at,
+                           in->size);
         if (have < room)
             return TF_NO;
         if (room >= most)
-            return tf_fail(err, TF_DATA, "no trailer, and the frame at byte %" PRIu64 " is out of bounds", at);
+            return tf_fail(err, TF_DATA,
+                           "no trailer, and the frame at byte %" PRIu64 " is out of bounds", at);
     }
 }
 
@@ -202,8 +225,10 @@ static enum tf_code explain_ending(const struct tf_in *in, struct tf_err *err)
         enum tf_code code = frame_size(in, at, &size, err);
 
         if (code == TF_NO)
-            return tf_fail(err, TF_DATA, "truncated: the file ends at byte %" PRIu64 ", inside the frame that begins at byte %"
-                           PRIu64, in->size, at);
+            return tf_fail(err, TF_DATA,
+                           "truncated: the file ends at byte %" PRIu64
+                           ", inside the frame that begins at byte %" PRIu64,
+                           in->size, at);
         if (code != TF_OK)
             return code;
         if (size != TF_FRAME_SIZE)
@@ -212,15 +237,19 @@ static enum tf_code explain_ending(const struct tf_in *in, struct tf_err *err)
         if (code != TF_OK)
             return code;
         if (memcmp(magic, trailer_magic, sizeof(magic)) == 0)
-            return tf_fail(err, TF_DATA, "the checkpoint ends at byte %" PRIu64 ", the file at byte %" PRIu64
-                           ": something was appended", at + size, in->size);
+            return tf_fail(err, TF_DATA,
+                           "the checkpoint ends at byte %" PRIu64 ", the file at byte %" PRIu64
+                           ": something was appended",
+                           at + size, in->size);
     }
-    return tf_fail(err, TF_DATA, "no trailer in the last %d of %" PRIu64 " bytes: truncated between two frames, or damaged",
+    return tf_fail(err, TF_DATA,
+                   "no trailer in the last %d of %" PRIu64
+                   " bytes: truncated between two frames, or damaged",
                    TF_FRAME_SIZE, in->size);
 }
 
-enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header, struct tf_trailer *trailer,
-                            struct tf_err *err)
+enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header,
+                            struct tf_trailer *trailer, struct tf_err *err)
 {
     uint8_t bytes[TF_FRAME_SIZE] = {0};
     size_t have = in->size < TF_MAGIC_SIZE ? (size_t)in->size : TF_MAGIC_SIZE;
@@ -231,8 +260,9 @@ enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header, st
     if (have == 0 || memcmp(bytes, header_magic, have) != 0)
         return tf_fail(err, TF_DATA, "not a TokenFormer checkpoint");
     if (in->size < 2 * TF_FRAME_SIZE)
-        return tf_fail(err, TF_DATA, "truncated: the file has %" PRIu64 " bytes, header and trailer alone %d", in->size,
-                       2 * TF_FRAME_SIZE);
+        return tf_fail(err, TF_DATA,
+                       "truncated: the file has %" PRIu64 " bytes, header and trailer alone %d",
+                       in->size, 2 * TF_FRAME_SIZE);
     code = tf_in_read(in, 0, bytes, sizeof(bytes), err);
     if (code == TF_OK)
         code = tf_header_unpack(header, bytes, err);

@@ -1,4 +1,5 @@
-/* The frames that a checkpoint is made of: its header and trailer, and the rules that its zstd frames keep. */
+/* The frames that a checkpoint is made of: its header and trailer, and the rules that its zstd
+ * frames keep. */
 #ifndef TF_STORE_FRAME_H
 #define TF_STORE_FRAME_H
 
@@ -8,8 +9,7 @@
 #define TF_FRAME_SIZE 64 /* bytes of the header, and of the trailer */
 #define TF_MAGIC_SIZE 16 /* bytes that begin each, always the same */
 
-/* The feature bits that this program knows: none yet. */
-#define TF_KNOWN_COMPAT 0u
+/* The feature bits that this program knows: none yet. (Unknown compat bits are ignored.) */
 #define TF_KNOWN_RO_COMPAT 0u
 #define TF_KNOWN_INCOMPAT 0u
 
@@ -27,22 +27,27 @@ struct tf_trailer {
 
 void tf_header_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_header *header);
 /* Checks magic, version, checksum, feature bits, reserved bytes. */
-TF_MUST_USE enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAME_SIZE], struct tf_err *err);
+TF_MUST_USE enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAME_SIZE],
+                                          struct tf_err *err);
 
 void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *trailer);
-/* Checks checksum, reserved bytes, and that header, directory and trailer fit in file_size bytes exactly. */
-TF_MUST_USE enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_FRAME_SIZE],
-                                           uint64_t file_size, struct tf_err *err);
+/* Checks checksum, reserved bytes, and that header, directory and trailer fit in file_size bytes
+ * exactly. */
+TF_MUST_USE enum tf_code tf_trailer_unpack(struct tf_trailer *trailer,
+                                           const uint8_t in[TF_FRAME_SIZE], uint64_t file_size,
+                                           struct tf_err *err);
 
 /* Reads and checks both. Where there is no trailer, walks the frames to say why. */
-TF_MUST_USE enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header, struct tf_trailer *trailer,
-                                        struct tf_err *err);
+TF_MUST_USE enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header,
+                                        struct tf_trailer *trailer, struct tf_err *err);
 
-/* Can a zstd frame of `coded` bytes hold `raw` bytes at all? A block takes 4 bytes or more and holds 128 KiB at most, so no
- * file makes us allocate more than 32,768 times its size. */
+/* Can a zstd frame of `coded` bytes hold `raw` bytes at all? A block takes 4 bytes or more and
+ * holds 128 KiB at most, so no file makes us allocate more than 32,768 times its size. */
 bool tf_frame_can_hold(uint64_t coded, uint64_t raw);
-/* Is this one zstd frame of the kind that we write, holding raw bytes: no more, no less, nothing after it? */
-TF_MUST_USE enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw, struct tf_err *err);
+/* Is this one zstd frame of the kind that we write, holding raw bytes: no more, no less, nothing
+ * after it? */
+TF_MUST_USE enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw,
+                                        struct tf_err *err);
 /* A stored and a computed checksum differ. */
 enum tf_code tf_checksum_fail(struct tf_err *err, uint64_t stored, uint64_t computed);
 

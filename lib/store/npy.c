@@ -12,7 +12,10 @@ enum { PREFIX = 10, MAX_HEADER = 64 << 10, HEADER_ALIGN = 64 };
 static const struct {
     const char *descr;
     size_t width;
-} types[] = {[TF_NPY_F4] = {"<f4", 4}, [TF_NPY_F2] = {"<f2", 2}, [TF_NPY_I4] = {"<i4", 4}, [TF_NPY_U2] = {"<u2", 2}};
+} types[] = {[TF_NPY_F4] = {"<f4", 4},
+             [TF_NPY_F2] = {"<f2", 2},
+             [TF_NPY_I4] = {"<i4", 4},
+             [TF_NPY_U2] = {"<u2", 2}};
 
 enum { TYPES = sizeof(types) / sizeof(types[0]) };
 
@@ -29,7 +32,8 @@ static void skip_space(const char **in)
     *in += strspn(*in, " \t\n\r");
 }
 
-/* `*in` is what is left of the header, which ends with a 0. Is `word` next, after space? If so it is passed. */
+/* `*in` is what is left of the header, which ends with a 0. Is `word` next, after space? If so it
+ * is passed. */
 static bool accept(const char **in, const char *word)
 {
     skip_space(in);
@@ -66,7 +70,8 @@ static bool accept_number(const char **in, uint64_t *out)
     if (**in < '0' || **in > '9')
         return false;
     for (; **in >= '0' && **in <= '9'; ++*in)
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, (uint64_t)(**in - '0'), &n))
+        if (__builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, (uint64_t)(**in - '0'), &n))
             return false;
     *out = n;
     return true;
@@ -125,7 +130,8 @@ static enum tf_code read_item(const char **in, struct description *found, struct
           : strcmp(key, "shape") == 0         ? &found->has_shape
                                               : NULL;
     if (has == NULL || *has)
-        return tf_fail(err, TF_DATA, "header has %s key '%s'", has == NULL ? "an unknown" : "twice the", key);
+        return tf_fail(err, TF_DATA, "header has %s key '%s'",
+                       has == NULL ? "an unknown" : "twice the", key);
     *has = true;
     if (has == &found->has_descr)
         return read_descr(in, found->npy, err);
@@ -136,7 +142,8 @@ static enum tf_code read_item(const char **in, struct description *found, struct
     return TF_OK;
 }
 
-static enum tf_code read_description(const char *header, size_t size, struct tf_npy *npy, struct tf_err *err)
+static enum tf_code read_description(const char *header, size_t size, struct tf_npy *npy,
+                                     struct tf_err *err)
 {
     const char *in = header;
     struct description found = {.npy = npy};
@@ -154,17 +161,21 @@ static enum tf_code read_description(const char *header, size_t size, struct tf_
     }
     skip_space(&in);
     if (in != header + size)
-        return tf_fail(err, TF_DATA, "%zu bytes after the header's dictionary", (size_t)(header + size - in));
+        return tf_fail(err, TF_DATA, "%zu bytes after the header's dictionary",
+                       (size_t)(header + size - in));
     if (!found.has_descr || !found.has_order || !found.has_shape)
         return tf_fail(err, TF_DATA, "header has no '%s'",
-                       !found.has_descr ? "descr" : !found.has_order ? "fortran_order" : "shape");
+                       !found.has_descr   ? "descr"
+                       : !found.has_order ? "fortran_order"
+                                          : "shape");
     return TF_OK;
 }
 
 /* ---- files ---- */
 
 /* Where the dictionary begins, and its size. Version 1 counts it in 16 bits, 2 and 3 in 32. */
-static enum tf_code read_prefix(const struct tf_in *in, size_t *start, size_t *size, struct tf_err *err)
+static enum tf_code read_prefix(const struct tf_in *in, size_t *start, size_t *size,
+                                struct tf_err *err)
 {
     uint8_t prefix[PREFIX + 2] = {0};
     size_t have = in->size < sizeof(prefix) ? (size_t)in->size : sizeof(prefix);
@@ -179,8 +190,8 @@ static enum tf_code read_prefix(const struct tf_in *in, size_t *start, size_t *s
     *start = prefix[6] == 1 ? PREFIX : PREFIX + 2;
     *size = prefix[6] == 1 ? tf_get_u16(prefix + 8) : tf_get_u32(prefix + 8);
     if (*size > MAX_HEADER || in->size < *start + *size)
-        return tf_fail(err, TF_DATA, "%s: header of %zu bytes in a file of %" PRIu64 ", at most %d", in->path, *size,
-                       in->size, MAX_HEADER);
+        return tf_fail(err, TF_DATA, "%s: header of %zu bytes in a file of %" PRIu64 ", at most %d",
+                       in->path, *size, in->size, MAX_HEADER);
     return TF_OK;
 }
 
@@ -191,9 +202,11 @@ static enum tf_code count_bytes(struct tf_npy *npy, uint64_t left, size_t max, s
 
     for (int i = 0; i < npy->dims; i++)
         if (npy->shape[i] > SIZE_MAX || !tf_mul(&bytes, bytes, (size_t)npy->shape[i]))
-            return tf_fail(err, TF_DATA, "its dimensions multiply to more than %zu bytes", SIZE_MAX);
+            return tf_fail(err, TF_DATA, "its dimensions multiply to more than %zu bytes",
+                           SIZE_MAX);
     if (bytes != left)
-        return tf_fail(err, TF_DATA, "its shape needs %zu bytes of data, it has %" PRIu64, bytes, left);
+        return tf_fail(err, TF_DATA, "its shape needs %zu bytes of data, it has %" PRIu64, bytes,
+                       left);
     if (bytes > max)
         return tf_fail(err, TF_MEMORY, "%zu bytes of data, the limit is %zu", bytes, max);
     npy->size = bytes;
@@ -247,18 +260,19 @@ void tf_npy_fini(struct tf_npy *npy)
     *npy = (struct tf_npy){0};
 }
 
-enum tf_code tf_npy_write_header(struct tf_out *out, enum tf_npy_type type, int dims, const uint64_t *shape,
-                                 struct tf_err *err)
+enum tf_code tf_npy_write_header(struct tf_out *out, enum tf_npy_type type, int dims,
+                                 const uint64_t *shape, struct tf_err *err)
 {
     char header[256] = {0};
     int used = PREFIX, padded;
 
     memcpy(header, magic, sizeof(magic));
     header[6] = 1; /* version 1.0 */
-    used += snprintf(header + used, sizeof(header) - (size_t)used, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                     types[type].descr);
+    used += snprintf(header + used, sizeof(header) - (size_t)used,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (", types[type].descr);
     for (int i = 0; i < dims; i++)
-        used += snprintf(header + used, sizeof(header) - (size_t)used, "%s%" PRIu64, i > 0 ? ", " : "", shape[i]);
+        used += snprintf(header + used, sizeof(header) - (size_t)used, "%s%" PRIu64,
+                         i > 0 ? ", " : "", shape[i]);
     used += snprintf(header + used, sizeof(header) - (size_t)used, "%s), }", dims == 1 ? "," : "");
     /* Spaces and a newline, so that the data begins at a multiple of 64. */
     padded = (used + HEADER_ALIGN) / HEADER_ALIGN * HEADER_ALIGN;

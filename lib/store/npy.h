@@ -12,10 +12,10 @@ enum tf_npy_type { TF_NPY_F4, TF_NPY_F2, TF_NPY_I4, TF_NPY_U2 };
 
 struct tf_npy {
     enum tf_npy_type type;
-    int dims;          /* 1 to TF_NPY_DIMS */
+    int dims;                    /* 1 to TF_NPY_DIMS */
     uint64_t shape[TF_NPY_DIMS]; /* 1 or more each; 1 past dims */
-    void *data;        /* little-endian, C order; owned */
-    size_t size;       /* bytes of data */
+    void *data;                  /* little-endian, C order; owned */
+    size_t size;                 /* bytes of data */
 };
 
 /* A whole regular file, of at most max bytes of data. */

@@ -16,6 +16,7 @@ void tf_store_close(struct tf_store *store);
 
 /* All of these borrow from the store. */
 const char *tf_store_path(const struct tf_store *store);
+unsigned tf_store_minor(const struct tf_store *store); /* the file's version is TF_MAJOR and this */
 uint64_t tf_store_file_size(const struct tf_store *store);
 size_t tf_store_tables(const struct tf_store *store);
 const struct tf_table_info *tf_store_table(const struct tf_store *store, size_t index);

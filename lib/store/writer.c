@@ -43,7 +43,8 @@ struct tf_writer {
 
 /* ---- opening and closing ---- */
 
-enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force, int level, struct tf_err *err)
+enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force, int level,
+                            struct tf_err *err)
 {
     struct tf_writer *writer;
     uint8_t header[TF_FRAME_SIZE];
@@ -51,15 +52,19 @@ enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force
 
     *out = NULL;
     if (level < 0 || level > MAX_LEVEL)
-        return tf_fail(err, TF_USAGE, "%s: compression level %d, must be 1 to %d", path, level, MAX_LEVEL);
+        return tf_fail(err, TF_USAGE, "%s: compression level %d, must be 1 to %d", path, level,
+                       MAX_LEVEL);
     writer = tf_new(1, sizeof(*writer), "writer", err);
     if (writer == NULL)
         return TF_MEMORY;
     writer->level = level == 0 ? DEFAULT_LEVEL : level;
     writer->threads = omp_get_max_threads();
     writer->encoders = tf_new((size_t)writer->threads, sizeof(*writer->encoders), "encoders", err);
-    writer->slots = tf_new((size_t)writer->threads * SLOTS_PER_THREAD, sizeof(*writer->slots), "slots", err);
-    code = writer->encoders == NULL || writer->slots == NULL ? TF_MEMORY : tf_out_open(&writer->out, path, force, err);
+    writer->slots =
+        tf_new((size_t)writer->threads * SLOTS_PER_THREAD, sizeof(*writer->slots), "slots", err);
+    code = writer->encoders == NULL || writer->slots == NULL
+               ? TF_MEMORY
+               : tf_out_open(&writer->out, path, force, err);
     if (code == TF_OK) {
         tf_header_pack(header, &(struct tf_header){.major = TF_MAJOR, .minor = TF_MINOR});
         code = tf_out_write(&writer->out, header, sizeof(header), err);
@@ -106,7 +111,8 @@ uint64_t tf_writer_size(const struct tf_writer *writer)
 /* ---- records ---- */
 
 /* Room for one more record of `size` bytes in an array that has `count`. */
-static enum tf_code make_room(void **array, size_t *room, size_t count, size_t size, struct tf_err *err)
+static enum tf_code make_room(void **array, size_t *room, size_t count, size_t size,
+                              struct tf_err *err)
 {
     size_t larger = *room == 0 ? 64 : 2 * *room;
     void *copy;
@@ -137,11 +143,13 @@ static enum tf_code end_table(struct tf_writer *writer, struct tf_err *err)
     const struct tf_table_info *table = current_table(writer);
 
     if (table != NULL && table->rows == 0)
-        return tf_fail(err, TF_DATA, "%s: table %s: 0 rows, must have 1 or more", writer->out.path, table->name);
+        return tf_fail(err, TF_DATA, "%s: table %s: 0 rows, must have 1 or more", writer->out.path,
+                       table->name);
     return TF_OK;
 }
 
-enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_info *info, struct tf_err *err)
+enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_info *info,
+                             struct tf_err *err)
 {
     struct tf_directory *directory = &writer->directory;
     const struct tf_table_info *last = current_table(writer);
@@ -154,10 +162,13 @@ enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_inf
     if (tf_table_check(info, err) != TF_OK)
         return tf_context(err, "%s", writer->out.path);
     if (last != NULL && strcmp(last->name, info->name) >= 0)
-        return tf_fail(err, TF_DATA, "%s: table %s: its name must come after %s", writer->out.path, info->name, last->name);
+        return tf_fail(err, TF_DATA, "%s: table %s: its name must come after %s", writer->out.path,
+                       info->name, last->name);
     if (directory->table_count == TF_MAX_TABLES)
-        return tf_fail(err, TF_DATA, "%s: table %s: more than %u tables", writer->out.path, info->name, TF_MAX_TABLES);
-    code = make_room(&tables, &writer->table_room, directory->table_count, sizeof(*directory->tables), err);
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %u tables", writer->out.path,
+                       info->name, TF_MAX_TABLES);
+    code = make_room(&tables, &writer->table_room, directory->table_count,
+                     sizeof(*directory->tables), err);
     directory->tables = tables;
     if (code != TF_OK)
         return code;
@@ -170,8 +181,8 @@ enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_inf
 }
 
 /* Writes a coded chunk of the current table and records it. */
-static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_info *info, const uint8_t *coded,
-                              struct tf_err *err)
+static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_info *info,
+                              const uint8_t *coded, struct tf_err *err)
 {
     struct tf_directory *directory = &writer->directory;
     struct tf_table_info *table = current_table(writer);
@@ -179,10 +190,13 @@ static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_in
     enum tf_code code;
 
     if (directory->chunk_count == TF_MAX_CHUNKS)
-        return tf_fail(err, TF_DATA, "%s: table %s: more than %u chunks", writer->out.path, table->name, TF_MAX_CHUNKS);
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %u chunks", writer->out.path,
+                       table->name, TF_MAX_CHUNKS);
     if (info->rows > TF_MAX_ROWS - table->rows)
-        return tf_fail(err, TF_DATA, "%s: table %s: more than %llu rows", writer->out.path, table->name, TF_MAX_ROWS);
-    code = make_room(&chunks, &writer->chunk_room, directory->chunk_count, sizeof(*directory->chunks), err);
+        return tf_fail(err, TF_DATA, "%s: table %s: more than %llu rows", writer->out.path,
+                       table->name, TF_MAX_ROWS);
+    code = make_room(&chunks, &writer->chunk_room, directory->chunk_count,
+                     sizeof(*directory->chunks), err);
     directory->chunks = chunks;
     if (code != TF_OK)
         return code;
@@ -224,18 +238,19 @@ static enum tf_code make_buffers(struct tf_writer *writer, size_t raw, struct tf
 }
 
 /* Encodes slot->info.rows rows into a slot; slot->err tells whether it could. */
-static void encode_chunk(const struct tf_table_info *table, struct encoder *encoder, struct slot *slot,
-                                 const float *rows, size_t stride)
+static void encode_chunk(const struct tf_table_info *table, struct encoder *encoder,
+                         struct slot *slot, const float *rows, size_t stride)
 {
     size_t width = tf_dtype_width(table->dtype), row_size = table->cols * width, coded;
     struct tf_chunk_info *info = &slot->info;
 
     for (uint32_t row = 0; row < info->rows; row++)
-        tf_dtype_pack(encoder->raw + row * row_size, table->dtype, rows + row * stride, table->cols);
+        tf_dtype_pack(encoder->raw + row * row_size, table->dtype, rows + row * stride,
+                      table->cols);
     info->raw = (uint32_t)(info->rows * row_size);
     info->raw_hash = XXH3_64bits(encoder->raw, info->raw);
-    slot->err.code = tf_codec_encode(encoder->context, table->filter, width, encoder->raw, info->raw, encoder->planes,
-                                     slot->coded, &coded, &slot->err);
+    slot->err.code = tf_codec_encode(encoder->context, table->filter, width, encoder->raw,
+                                     info->raw, encoder->planes, slot->coded, &coded, &slot->err);
     if (slot->err.code != TF_OK)
         return;
     info->coded = (uint32_t)coded;
@@ -243,8 +258,8 @@ static void encode_chunk(const struct tf_table_info *table, struct encoder *enco
 }
 
 /* Encodes `count` rows in parallel, step rows a slot, and writes the slots in order. */
-static enum tf_code put_batch(struct tf_writer *writer, const float *rows, uint64_t count, uint64_t step, size_t stride,
-                              struct tf_err *err)
+static enum tf_code put_batch(struct tf_writer *writer, const float *rows, uint64_t count,
+                              uint64_t step, size_t stride, struct tf_err *err)
 {
     const struct tf_table_info *table = current_table(writer);
     int slots = (int)((count + step - 1) / step);
@@ -256,7 +271,8 @@ static enum tf_code put_batch(struct tf_writer *writer, const float *rows, uint6
         uint64_t first = (uint64_t)i * step;
 
         slot->info.rows = (uint32_t)(count - first < step ? count - first : step);
-        encode_chunk(table, &writer->encoders[omp_get_thread_num()], slot, rows + first * stride, stride);
+        encode_chunk(table, &writer->encoders[omp_get_thread_num()], slot, rows + first * stride,
+                     stride);
     }
     for (int i = 0; i < slots && code == TF_OK; i++) {
         const struct slot *slot = &writer->slots[i];
@@ -278,8 +294,8 @@ static enum tf_code check_begun(struct tf_writer *writer, struct tf_err *err)
     return TF_OK;
 }
 
-enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count, size_t stride,
-                            struct tf_err *err)
+enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count,
+                            size_t stride, struct tf_err *err)
 {
     const struct tf_table_info *table = current_table(writer);
     enum tf_code code = check_begun(writer, err);
@@ -293,23 +309,31 @@ enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_
     batch = step * (uint64_t)(writer->threads * SLOTS_PER_THREAD);
     code = make_buffers(writer, (count < step ? count : step) * row_size, err);
     for (uint64_t row = 0; row < count && code == TF_OK; row += batch)
-        code = put_batch(writer, rows + row * stride, count - row < batch ? count - row : batch, step, stride, err);
+        code = put_batch(writer, rows + row * stride, count - row < batch ? count - row : batch,
+                         step, stride, err);
     return code;
 }
 
-enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table, struct tf_err *err)
+enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table,
+                            struct tf_err *err)
 {
-    const struct tf_table_info *source = tf_store_table(from, table), *target = current_table(writer);
+    const struct tf_table_info *source = tf_store_table(from, table),
+                               *target = current_table(writer);
     enum tf_code code = check_begun(writer, err);
 
     if (code == TF_OK)
         code = tf_store_editable(from, err);
     if (code != TF_OK)
         return code;
-    if (source->dtype != target->dtype || source->filter != target->filter || source->cols != target->cols)
-        return tf_fail(err, TF_DATA, "%s: table %s: %s with filter %d and %" PRIu32 " columns, cannot take chunks of %s with "
-                       "filter %d and %" PRIu32, writer->out.path, target->name, tf_dtype_name(target->dtype),
-                       (int)target->filter, target->cols, tf_dtype_name(source->dtype), (int)source->filter, source->cols);
+    if (source->dtype != target->dtype || source->filter != target->filter ||
+        source->cols != target->cols)
+        return tf_fail(err, TF_DATA,
+                       "%s: table %s: %s with filter %d and %" PRIu32
+                       " columns, cannot take chunks of %s with "
+                       "filter %d and %" PRIu32,
+                       writer->out.path, target->name, tf_dtype_name(target->dtype),
+                       (int)target->filter, target->cols, tf_dtype_name(source->dtype),
+                       (int)source->filter, source->cols);
     for (uint32_t c = 0; c < source->chunk_count && code == TF_OK; c++) {
         const struct tf_chunk_info *chunk = tf_store_chunk(from, source->first_chunk + c);
         uint8_t *coded = tf_new(chunk->coded, 1, "coded chunk", err);
@@ -324,13 +348,14 @@ enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *fro
 
 /* ---- the end ---- */
 
-enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind, const char *bytes, size_t size,
-                            struct tf_err *err)
+enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind, const char *bytes,
+                            size_t size, struct tf_err *err)
 {
     char *copy = NULL;
 
     if (size > TF_MAX_DIRECTORY_RAW)
-        return tf_fail(err, TF_DATA, "%s: blob of %zu bytes, at most %u", writer->out.path, size, TF_MAX_DIRECTORY_RAW);
+        return tf_fail(err, TF_DATA, "%s: blob of %zu bytes, at most %u", writer->out.path, size,
+                       TF_MAX_DIRECTORY_RAW);
     if (size > 0) {
         copy = tf_new(size, 1, "blob", err);
         if (copy == NULL)
@@ -343,20 +368,24 @@ enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind, const c
     return TF_OK;
 }
 
-static enum tf_code put_directory(struct tf_writer *writer, struct tf_trailer *trailer, struct tf_err *err)
+static enum tf_code put_directory(struct tf_writer *writer, struct tf_trailer *trailer,
+                                  struct tf_err *err)
 {
     uint8_t *raw = NULL, *coded = NULL;
     size_t raw_size, coded_size;
     ZSTD_CCtx *context = NULL;
     enum tf_code code = tf_directory_pack(&writer->directory, &raw, &raw_size, err);
 
-    if (code != TF_OK)
+    if (code != TF_OK) {
+        tf_context(err, "%s", writer->out.path);
         goto done;
+    }
     context = tf_codec_compressor(writer->level, err);
     coded = tf_new(tf_codec_bound(raw_size), 1, "coded directory", err);
     code = context == NULL || coded == NULL
                ? TF_MEMORY
-               : tf_codec_encode(context, TF_FILTER_NONE, 1, raw, raw_size, NULL, coded, &coded_size, err);
+               : tf_codec_encode(context, TF_FILTER_NONE, 1, raw, raw_size, NULL, coded,
+                                 &coded_size, err);
     if (code != TF_OK)
         goto done;
     *trailer = (struct tf_trailer){.directory_offset = writer->out.at,
@@ -372,7 +401,8 @@ done:
     return code;
 }
 
-/* Reads what was written back from the disk: the directory as any reader would, and every chunk's bytes. */
+/* Reads what was written back from the disk: the directory as any reader would, and every chunk's
+ * bytes. */
 static enum tf_code check_written(const char *part, struct tf_err *err)
 {
     struct tf_store *store = NULL;
@@ -382,7 +412,8 @@ static enum tf_code check_written(const char *part, struct tf_err *err)
         const struct tf_table_info *table = tf_store_table(store, i);
 
         for (uint32_t c = 0; c < table->chunk_count && code == TF_OK; c++) {
-            uint8_t *coded = tf_new(tf_store_chunk(store, table->first_chunk + c)->coded, 1, "coded chunk", err);
+            uint8_t *coded =
+                tf_new(tf_store_chunk(store, table->first_chunk + c)->coded, 1, "coded chunk", err);
 
             code = coded == NULL ? TF_MEMORY : tf_store_read_coded(store, i, c, coded, err);
             tf_free(coded);

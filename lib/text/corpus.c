@@ -22,7 +22,7 @@ struct loader {
     const char *name;         /* of the file being read, for messages */
     size_t held;              /* bytes at the head of text that wait for those after them */
     char text[BUFFER + sizeof(((struct tf_tokenizer *)0)->separator)];
-    char coded[BUFFER];       /* of a .zst file */
+    char coded[BUFFER]; /* of a .zst file */
     struct tf_err *err;
 };
 
@@ -38,8 +38,9 @@ static enum tf_code reserve(struct loader *loader, size_t n)
     if (needed <= capacity)
         return TF_OK;
     if (needed > loader->limit)
-        return tf_fail(loader->err, TF_MEMORY, "%s: the text is longer than %ju tokens, the limit here",
-                       loader->name, (uintmax_t)loader->limit);
+        return tf_fail(loader->err, TF_MEMORY,
+                       "%s: the text is longer than %ju tokens, the limit here", loader->name,
+                       (uintmax_t)loader->limit);
     capacity = 2 * capacity > needed ? 2 * capacity : needed;
     if (capacity > loader->limit)
         capacity = loader->limit;
@@ -56,7 +57,8 @@ static enum tf_code reserve(struct loader *loader, size_t n)
     return TF_OK;
 }
 
-/* Takes n new bytes that stand in text after the held ones. What may be half of a separator is held back. */
+/* Takes n new bytes that stand in text after the held ones. What may be half of a separator is held
+ * back. */
 static enum tf_code take(struct loader *loader, size_t n)
 {
     struct tf_corpus *corpus = loader->corpus;
@@ -95,7 +97,7 @@ static enum tf_code read_some(struct loader *loader, int fd, char *to, size_t *g
 static enum tf_code read_plain(struct loader *loader, int fd)
 {
     enum tf_code code;
-    size_t got;
+    size_t got = 0;
 
     do {
         code = read_some(loader, fd, loader->text + loader->held, &got);
@@ -106,7 +108,8 @@ static enum tf_code read_plain(struct loader *loader, int fd)
 }
 
 /* Decodes and takes what is in `in`. *left is 0 at the end of a frame. */
-static enum tf_code decode(struct loader *loader, ZSTD_DStream *stream, ZSTD_inBuffer *in, size_t *left)
+static enum tf_code decode(struct loader *loader, ZSTD_DStream *stream, ZSTD_inBuffer *in,
+                           size_t *left)
 {
     enum tf_code code = TF_OK;
     bool full = false; /* more output may wait inside the decoder */
@@ -137,7 +140,8 @@ static enum tf_code read_zstd(struct loader *loader, int fd)
             code = decode(loader, stream, &(ZSTD_inBuffer){loader->coded, got, 0}, &left);
     } while (code == TF_OK && got > 0);
     if (code == TF_OK && left != 0)
-        code = tf_fail(loader->err, TF_DATA, "%s: truncated zstd: ends inside a frame", loader->name);
+        code =
+            tf_fail(loader->err, TF_DATA, "%s: truncated zstd: ends inside a frame", loader->name);
     ZSTD_freeDStream(stream);
     return code;
 }

@@ -156,7 +156,8 @@ static int shortest_precision(char out[32], double value)
     return 16;
 }
 
-/* A finite value in the locale C. Near 1 as people write numbers, else with an exponent: 0.0005, 10000, 1e-8. */
+/* A finite value in the locale C. Near 1 as people write numbers, else with an exponent: 0.0005,
+ * 10000, 1e-8. */
 static void finite_text(char out[32], double value)
 {
     int precision = shortest_precision(out, value);

@@ -1,4 +1,5 @@
-/* Writing JSON: objects with keys in the order that they are given, to a stream that is checked once at the end. */
+/* Writing JSON: objects with keys in the order that they are given, to a stream that is checked
+ * once at the end. */
 #ifndef TF_TEXT_JSON_H
 #define TF_TEXT_JSON_H
 
@@ -29,13 +30,13 @@ void tf_json_real(struct tf_json *json, const char *key, double value);
 void tf_json_bool(struct tf_json *json, const char *key, bool value);
 void tf_json_null(struct tf_json *json, const char *key);
 
-/* The decimal text of fewest digits that reads back as value (nan, inf and -inf for what is not a number), the same in
- * every locale, into out; returns out. */
+/* The decimal text of fewest digits that reads back as value (nan, inf and -inf for what is not a
+ * number), the same in every locale, into out; returns out. */
 char *tf_real_text(char out[32], double value);
 
-/* Reads one JSON object (through jansson) and gives the string under `key`: *out freed with tf_free. Not an object, no such key, not a
- * string, a string with U+0000: TF_DATA. */
-TF_MUST_USE enum tf_code tf_json_get_string(const char *text, size_t n, const char *key, char **out, size_t *size,
-                                            struct tf_err *err);
+/* Reads one JSON object (through jansson) and gives the string under `key`: *out freed with
+ * tf_free. Not an object, no such key, not a string, a string with U+0000: TF_DATA. */
+TF_MUST_USE enum tf_code tf_json_get_string(const char *text, size_t n, const char *key, char **out,
+                                            size_t *size, struct tf_err *err);
 
 #endif

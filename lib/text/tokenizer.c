@@ -74,7 +74,8 @@ size_t tf_tokenizer_encode_piece(const struct tf_tokenizer *tokenizer, const cha
     size_t length = strlen(tokenizer->separator), at = 0, count = 0;
     const char *found;
 
-    while (length > 0 && (found = memmem(text + at, n - at, tokenizer->separator, length)) != NULL) {
+    while (length > 0 &&
+           (found = memmem(text + at, n - at, tokenizer->separator, length)) != NULL) {
         size_t before = (size_t)(found - text) - at;
         count += put_bytes(out + count, text + at, before);
         out[count++] = (uint16_t)tokenizer->separator_id;

@@ -115,8 +115,8 @@ static enum tf_code check_node(struct reader *reader, const yaml_event_t *event,
     return TF_OK;
 }
 
-/* Builds the node that event begins. *out is set before anything can fail further down, so that freeing the root frees
- * whatever there is. */
+/* Builds the node that event begins. *out is set before anything can fail further down, so that
+ * freeing the root frees whatever there is. */
 static enum tf_code read_node(struct reader *reader, const yaml_event_t *event, int level,
                               struct tf_yaml **out)
 {
@@ -171,7 +171,8 @@ static int compare_keys(const void *a, const void *b)
     return (x->column > y->column) - (x->column < y->column);
 }
 
-/* Sorts a copy of the keys: a file may hold very many, and comparing all pairs would take for ever. */
+/* Sorts a copy of the keys: a file may hold very many, and comparing all pairs would take for ever.
+ */
 static enum tf_code refuse_duplicates(struct reader *reader, const struct tf_yaml *node)
 {
     struct tf_yaml **sorted = tf_new(node->count, sizeof(*sorted), "YAML", reader->err);
@@ -368,10 +369,12 @@ bool tf_yaml_real(const struct tf_yaml *scalar, double *out)
 
 /* ---- writing ---- */
 
-/* Would text, written as it is, be read back as this text by any YAML reader? Says no more often than it must. */
+/* Would text, written as it is, be read back as this text by any YAML reader? Says no more often
+ * than it must. */
 static bool is_plain(const char *text)
 {
-    static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};
+    static const char *const words[] = {"null", "true", "false", "yes", "no",
+                                        "on",   "off",  "y",     "n"};
 
     if (text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-")] !=
             '\0' ||
@@ -399,8 +402,8 @@ static uint32_t code_point(const uint8_t *s, size_t length)
     return c;
 }
 
-/* One character between double quotes, into out; returns how many bytes of text it took. Bytes that are not UTF-8, which no
- * text out of a tf_yaml holds, become U+FFFD. */
+/* One character between double quotes, into out; returns how many bytes of text it took. Bytes that
+ * are not UTF-8, which no text out of a tf_yaml holds, become U+FFFD. */
 static size_t quote_character(char out[8], const uint8_t *text, size_t n)
 {
     size_t length = tf_utf8_length(text, n);

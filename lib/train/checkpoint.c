@@ -1,19 +1,24 @@
-/* Opening a checkpoint: its blobs understood, its tables checked against its config. Reads the directory alone. */
-#include "train/modelio.h"
+/* Opening a checkpoint: its blobs understood, its tables checked against its config. Reads the
+ * directory alone. */
 #include "base/mem.h"
+#include "train/modelio.h"
 #include <math.h>
 #include <string.h>
 
-enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config, uint32_t tokens, struct tf_err *err)
+enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config, uint32_t tokens,
+                           struct tf_err *err)
 {
     uint64_t multiple = config->model.vocab_multiple ? config->model.vocab_multiple : 1;
     uint64_t vocab = (tokens + multiple - 1) / multiple * multiple;
 
     memset(shape, 0, sizeof *shape);
     if (multiple > TF_MAX_VOCAB || vocab > TF_MAX_VOCAB)
-        return tf_fail(err, TF_CONFIG, "model.vocab_multiple: %u ids padded to a multiple of %llu pass the limit of %u", tokens,
-                       (unsigned long long)multiple, TF_MAX_VOCAB);
-    shape->layer = tf_new(config->model.num_layers, sizeof *shape->layer, "the shape's layers", err);
+        return tf_fail(
+            err, TF_CONFIG,
+            "model.vocab_multiple: %u ids padded to a multiple of %llu pass the limit of %u",
+            tokens, (unsigned long long)multiple, TF_MAX_VOCAB);
+    shape->layer =
+        tf_new(config->model.num_layers, sizeof *shape->layer, "the shape's layers", err);
     if (!shape->layer)
         return TF_MEMORY;
     shape->layers = config->model.num_layers;
@@ -57,9 +62,10 @@ static const char *rows_from(const char *name)
                                      : "the padded vocabulary";
 }
 
-/* Checks one table of the file against what the shape makes it; marks it, and the moments that it may have, as known. */
-static enum tf_code check_table(const struct tf_store *store, const struct tf_table *table, bool *known,
-                                struct tf_err *err)
+/* Checks one table of the file against what the shape makes it; marks it, and the moments that it
+ * may have, as known. */
+static enum tf_code check_table(const struct tf_store *store, const struct tf_table *table,
+                                bool *known, struct tf_err *err)
 {
     static const char *const prefixes[] = {"", "optim.m/", "optim.v/"};
 
@@ -75,21 +81,22 @@ static enum tf_code check_table(const struct tf_store *store, const struct tf_ta
         const struct tf_table_info *info = tf_store_table(store, index);
         enum tf_role role = i == 0 ? TF_PARAMETER : TF_MOMENT;
         if (info->role != role)
-            return tf_fail(err, TF_DATA, "table %s: its role is %s, not %s", name, tf_role_name(info->role),
-                           tf_role_name(role));
+            return tf_fail(err, TF_DATA, "table %s: its role is %s, not %s", name,
+                           tf_role_name(info->role), tf_role_name(role));
         if (info->rows != table->rows)
-            return tf_fail(err, TF_DATA, "table %s: %llu rows, but %s makes it %zu", name, (unsigned long long)info->rows,
-                           rows_from(table->name), table->rows);
+            return tf_fail(err, TF_DATA, "table %s: %llu rows, but %s makes it %zu", name,
+                           (unsigned long long)info->rows, rows_from(table->name), table->rows);
         if (info->cols != table->cols)
-            return tf_fail(err, TF_DATA, "table %s: %u columns, but model.hidden_size makes it %zu", name, info->cols,
-                           table->cols);
+            return tf_fail(err, TF_DATA, "table %s: %u columns, but model.hidden_size makes it %zu",
+                           name, info->cols, table->cols);
         known[index] = true;
     }
     return TF_OK;
 }
 
 /* Scales are the file's to say. Keys and values of a Pattention have one. */
-static enum tf_code take_scales(struct tf_shape *shape, const struct tf_store *store, struct tf_err *err)
+static enum tf_code take_scales(struct tf_shape *shape, const struct tf_store *store,
+                                struct tf_err *err)
 {
     for (uint64_t i = 0; i < shape->layers * TF_PATTENTIONS; i++) {
         uint64_t layer = i / TF_PATTENTIONS;
@@ -100,16 +107,19 @@ static enum tf_code take_scales(struct tf_shape *shape, const struct tf_store *s
             tf_table_name(name, layer, p, values);
             scale[values] = tf_store_table(store, tf_store_find(store, name))->scale;
             if (!isfinite(scale[values]) || scale[values] <= 0)
-                return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name, scale[values]);
+                return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name,
+                               scale[values]);
         }
         if (scale[0] != scale[1])
-            return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name, scale[1], scale[0]);
+            return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name,
+                           scale[1], scale[0]);
         shape->layer[layer].scale[p] = scale[0];
     }
     return TF_OK;
 }
 
-static enum tf_code check_unknown(const struct tf_store *store, const bool *known, struct tf_err *err)
+static enum tf_code check_unknown(const struct tf_store *store, const bool *known,
+                                  struct tf_err *err)
 {
     for (size_t i = 0; i < tf_store_tables(store); i++) {
         const struct tf_table_info *info = tf_store_table(store, i);
@@ -120,7 +130,8 @@ static enum tf_code check_unknown(const struct tf_store *store, const bool *know
 }
 
 /* The tables must be those of a model of this shape, neither more nor fewer. */
-static enum tf_code check_tables(struct tf_shape *shape, const struct tf_store *store, struct tf_err *err)
+static enum tf_code check_tables(struct tf_shape *shape, const struct tf_store *store,
+                                 struct tf_err *err)
 {
     struct tf_model *plan = NULL;
     bool *known = tf_new(tf_store_tables(store), sizeof *known, "the table check", err);
@@ -178,8 +189,8 @@ static enum tf_code read_blobs(struct tf_checkpoint *checkpoint, struct tf_err *
     return TF_OK;
 }
 
-static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path, const char *const *sets,
-                             size_t set_count, struct tf_err *err)
+static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path,
+                             const char *const *sets, size_t set_count, struct tf_err *err)
 {
     if (read_config(checkpoint, err) || read_blobs(checkpoint, err))
         return tf_context(err, "%s", path);
@@ -195,8 +206,9 @@ static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path,
     return TF_OK;
 }
 
-enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path, uint64_t max_memory,
-                                const char *const *sets, size_t set_count, struct tf_err *err)
+enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path,
+                                uint64_t max_memory, const char *const *sets, size_t set_count,
+                                struct tf_err *err)
 {
     memset(checkpoint, 0, sizeof *checkpoint);
     enum tf_code code = tf_store_open(&checkpoint->store, path, max_memory, err);

@@ -11,7 +11,8 @@
 
 /* ---- names ---- */
 
-/* The edit distance: how many letters must be added, dropped or changed. Both shorter than MAX_NAME. */
+/* The edit distance: how many letters must be added, dropped or changed. Both shorter than
+ * MAX_NAME. */
 static size_t distance(const char *a, const char *b)
 {
     size_t row[MAX_NAME], n = strlen(b);
@@ -49,7 +50,8 @@ static void name_of(char out[MAX_NAME], const struct tf_key *key, enum name_part
         snprintf(out, MAX_NAME, "%s", part == SECTION ? key->section : key->name);
 }
 
-/* " (did you mean x?)", or nothing when no known name is near. section: only its keys; NULL: all. */
+/* " (did you mean x?)", or nothing when no known name is near. section: only its keys; NULL: all.
+ */
 static char *suggest(char out[128], const char *section, const char *name, enum name_part part)
 {
     size_t best = strlen(name) / 3 + 2; /* must come nearer than this */
@@ -71,10 +73,9 @@ static char *suggest(char out[128], const char *section, const char *name, enum 
     return out;
 }
 
-/* The same for a key of a file: near it in its section, or of its very name in another one. */
-static char *suggest_key(char out[128], const char *section, const char *name)
+/* Where nothing is near: the key of this very name, whatever its section. */
+static char *suggest_section(char out[128], const char *name)
 {
-    suggest(out, section, name, KEY);
     for (size_t i = 0; i < tf_config_keys() && out[0] == '\0'; i++)
         if (strcmp(tf_key_at(i)->name, name) == 0)
             snprintf(out, 128, " (did you mean %s.%s?)", tf_key_at(i)->section, name);
@@ -99,8 +100,8 @@ static bool is_section(const char *name)
 
 /* ---- life ---- */
 
-/* Reads text as the value of key, from between the brackets of a list: there "-" is a text like any other, "a, b" are two,
- * and nothing is an empty list. */
+/* Reads text as the value of key, from between the brackets of a list: there "-" is a text like any
+ * other, "a, b" are two, and nothing is an empty list. */
 static enum tf_code read_text(struct tf_config *config, const struct tf_key *key, const char *text,
                               const char *place, struct tf_err *err)
 {
@@ -169,10 +170,11 @@ static enum tf_code read_section(const struct reading *to, const struct tf_yaml 
     for (size_t i = 0; i < section->count && code == TF_OK; i++) {
         const struct tf_yaml *at = section->keys[i], *value = section->items[i];
         const struct tf_key *key = find_key(name->text, at->text);
-        if (key == NULL)
+        if (key == NULL) {
+            suggest(hint, name->text, at->text, KEY);
             return tf_fail(to->err, to->code, "%s:%d:%d: unknown key %s.%s%s", to->name, at->line,
-                           at->column, name->text, at->text,
-                           suggest_key(hint, name->text, at->text));
+                           at->column, name->text, at->text, suggest_section(hint, at->text));
+        }
         snprintf(place, sizeof(place), "%.400s:%d:%d: ", to->name, value->line, value->column);
         code = tf_key_read(key, to->config, value, place, to->code, to->err);
     }
@@ -228,7 +230,9 @@ enum tf_code tf_config_set(struct tf_config *config, const char *assignment, str
         if (strcmp(known, name) == 0)
             return read_text(config, tf_key_at(i), equals + 1, "--set ", err);
     }
-    return tf_fail(err, TF_CONFIG, "--set %s: unknown key%s", name, suggest(hint, NULL, name, FULL));
+    suggest(hint, NULL, name, FULL);
+    return tf_fail(err, TF_CONFIG, "--set %s: unknown key%s", name,
+                   suggest_section(hint, strchr(name, '.') == NULL ? name : strchr(name, '.') + 1));
 }
 
 /* ---- writing ---- */
@@ -274,13 +278,15 @@ static bool same_counts(const struct tf_counts *a, const struct tf_counts *b)
     return true;
 }
 
-static bool is_same_list(const struct tf_key *key, const struct tf_config *a, const struct tf_config *b)
+static bool is_same_list(const struct tf_key *key, const struct tf_config *a,
+                         const struct tf_config *b)
 {
     return key->kind == TF_KEY_COUNTS && same_counts(tf_key_field(key, a), tf_key_field(key, b));
 }
 
 /* The value of key as text, freed with tf_free; NULL after setting err. */
-static char *value_text(const struct tf_key *key, const struct tf_config *config, struct tf_err *err)
+static char *value_text(const struct tf_key *key, const struct tf_config *config,
+                        struct tf_err *err)
 {
     struct tf_yaml_text yaml;
     size_t size;
@@ -316,6 +322,23 @@ enum tf_code tf_config_resumable(const struct tf_config *saved, const struct tf_
     return code;
 }
 
+enum tf_code tf_config_adopt(struct tf_config *config, const struct tf_config *from,
+                             const char *section, struct tf_err *err)
+{
+    enum tf_code code = TF_OK;
+
+    for (size_t i = 0; i < tf_config_keys() && code == TF_OK; i++) {
+        const struct tf_key *key = tf_key_at(i);
+        char *text;
+        if (section != NULL && strcmp(key->section, section) != 0)
+            continue;
+        text = value_text(key, from, err);
+        code = text == NULL ? TF_MEMORY : read_text(config, key, text, "", err);
+        tf_free(text);
+    }
+    return code;
+}
+
 /* ---- what keys must be to each other ---- */
 
 static enum tf_code check_list(const char *name, const struct tf_counts *counts, uint64_t layers,
@@ -335,13 +358,15 @@ static enum tf_code check_model(const struct tf_config *config, struct tf_err *e
     uint64_t layers = config->model.num_layers;
 
     if (width % heads != 0)
-        return tf_fail(err, TF_CONFIG, "model.num_attention_heads: %ju does not divide hidden_size %ju",
+        return tf_fail(err, TF_CONFIG,
+                       "model.num_attention_heads: %ju does not divide hidden_size %ju",
                        (uintmax_t)heads, (uintmax_t)width);
     if (rotated % 2 != 0)
-        return tf_fail(err, TF_CONFIG,
-                       "model.rotary_pct: rotates %ju of the %ju channels of a head, which must be an "
-                       "even number",
-                       (uintmax_t)rotated, (uintmax_t)head);
+        return tf_fail(
+            err, TF_CONFIG,
+            "model.rotary_pct: rotates %ju of the %ju channels of a head, which must be an "
+            "even number",
+            (uintmax_t)rotated, (uintmax_t)head);
     if (check_list("qkv_tokens", &config->model.qkv_tokens, layers, err) != TF_OK ||
         check_list("proj_tokens", &config->model.proj_tokens, layers, err) != TF_OK ||
         check_list("ffn_tokens", &config->model.ffn_tokens, layers, err) != TF_OK)
@@ -354,10 +379,12 @@ static enum tf_code check_data(const struct tf_config *config, struct tf_err *er
     struct tf_tokenizer tokenizer;
     struct tf_err why = {0};
 
-    if (tf_tokenizer_init(&tokenizer, config->data.tokenizer, config->data.separator, &why) != TF_OK)
+    if (tf_tokenizer_init(&tokenizer, config->data.tokenizer, config->data.separator, &why) !=
+        TF_OK)
         return tf_fail(err, TF_CONFIG, "data.%s", why.text);
     if (config->data.valid.count > 0 && config->data.valid_fraction > 0)
-        return tf_fail(err, TF_CONFIG, "data.valid_fraction: data.valid is given too; only one can be");
+        return tf_fail(err, TF_CONFIG,
+                       "data.valid_fraction: data.valid is given too; only one can be");
     return TF_OK;
 }
 
@@ -367,9 +394,11 @@ static enum tf_code check_train(const struct tf_config *config, struct tf_err *e
         return tf_fail(err, TF_CONFIG, "train.micro_batch: %ju is above batch_size %ju",
                        (uintmax_t)config->train.micro_batch, (uintmax_t)config->train.batch_size);
     if (config->train.divergence_factor > 0 && config->train.divergence_factor <= 1)
-        return tf_fail(err, TF_CONFIG, "train.divergence_factor: expected 0 or more than 1, found %g",
+        return tf_fail(err, TF_CONFIG,
+                       "train.divergence_factor: expected 0 or more than 1, found %g",
                        config->train.divergence_factor);
-    if (config->train.keep_best && config->data.valid.count == 0 && config->data.valid_fraction == 0)
+    if (config->train.keep_best && config->data.valid.count == 0 &&
+        config->data.valid_fraction == 0)
         return tf_fail(err, TF_CONFIG, "train.keep_best: needs data.valid or data.valid_fraction");
     return TF_OK;
 }
@@ -380,27 +409,31 @@ static enum tf_code check_optimizer(const struct tf_config *config, struct tf_er
     double fraction = warmup < 1 ? warmup : warmup / steps;
 
     if (config->optimizer.min_lr > config->optimizer.lr)
-        return tf_fail(err, TF_CONFIG, "optimizer.min_lr: %g is above lr %g", config->optimizer.min_lr,
-                       config->optimizer.lr);
+        return tf_fail(err, TF_CONFIG, "optimizer.min_lr: %g is above lr %g",
+                       config->optimizer.min_lr, config->optimizer.lr);
     if (warmup >= 1 && warmup != (double)(uint64_t)warmup)
         return tf_fail(err, TF_CONFIG,
-                       "optimizer.warmup: expected a fraction below 1 or whole steps, found %g", warmup);
+                       "optimizer.warmup: expected a fraction below 1 or whole steps, found %g",
+                       warmup);
     if (warmup > steps)
-        return tf_fail(err, TF_CONFIG, "optimizer.warmup: %.0f steps are more than train.steps %.0f",
-                       warmup, steps);
-    if (config->optimizer.schedule == TF_WSD && fraction + config->optimizer.decay > 1)
         return tf_fail(err, TF_CONFIG,
-                       "optimizer.decay: warmup (%g of the steps) and decay %g are more than the run",
-                       fraction, config->optimizer.decay);
+                       "optimizer.warmup: %.0f steps are more than train.steps %.0f", warmup,
+                       steps);
+    if (config->optimizer.schedule == TF_WSD && fraction + config->optimizer.decay > 1)
+        return tf_fail(
+            err, TF_CONFIG,
+            "optimizer.decay: warmup (%g of the steps) and decay %g are more than the run",
+            fraction, config->optimizer.decay);
     return TF_OK;
 }
 
 static enum tf_code check_grow(const struct tf_config *config, struct tf_err *err)
 {
     if (config->grow.keys == TF_INIT_ZERO && config->grow.values == TF_INIT_ZERO)
-        return tf_fail(err, TF_CONFIG,
-                       "grow.values: zero values with zero keys never learn: the gradient of each is zero "
-                       "while the other is");
+        return tf_fail(
+            err, TF_CONFIG,
+            "grow.values: zero values with zero keys never learn: the gradient of each is zero "
+            "while the other is");
     return TF_OK;
 }
 

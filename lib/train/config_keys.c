@@ -40,7 +40,7 @@ static const struct tf_key table[] = {
     {AT(model, num_attention_heads), UINT(1, 65536), FIXED, .fallback = "4",
      .help = "Attention heads; they divide hidden_size"},
     {AT(model, qkv_tokens), COUNTS(1, 2147483648), FIXED, .fallback = "128",
-     .help = "Parameter tokens in each of q, k and v: one number for all layers, or a list of one a layer"},
+     .help = "Parameter tokens in each of q, k and v: one number, or a list with one a layer"},
     {AT(model, proj_tokens), COUNTS(1, 2147483648), FIXED, .fallback = "128",
      .help = "Parameter tokens in the attention's output projection, likewise"},
     {AT(model, ffn_tokens), COUNTS(1, 2147483648), FIXED, .fallback = "512",
@@ -66,7 +66,7 @@ static const struct tf_key table[] = {
      .help = "The same for the feed-forward block"},
 
     {AT(data, train), TEXTS, .fallback = "[]",
-     .help = "Files to train on, read one after the other: text, text in .zst files, - for standard input"},
+     .help = "Files to train on, one after the other; .zst is decoded, - is standard input"},
     {AT(data, valid), TEXTS, .fallback = "[]", .help = "Files to evaluate on while training"},
     {AT(data, valid_fraction), REAL(0, 0.9), .fallback = "0",
      .help = "Without valid: this last part of the training text is kept for evaluation"},
@@ -103,15 +103,15 @@ static const struct tf_key table[] = {
     {AT(train, divergence_window), UINT(1, 256), .fallback = "50",
      .help = "The number of steps in that median"},
     {AT(train, freeze), TEXTS, .fallback = "[]",
-     .help = "Tables that take no update: patterns of names such as layers.*.ffn.*; old-tokens: all rows older "
-             "than the last growth"},
+     .help = "Tables without updates, by patterns of names; old-tokens: rows older than the last "
+             "growth"},
 
     {AT(optimizer, lr), REAL(0, 1000), .fallback = "0.001", .help = "The highest learning rate"},
     {AT(optimizer, min_lr), REAL(0, 1000), .fallback = "0.0001",
      .help = "The learning rate that the schedule ends at"},
     /* in the order of enum tf_schedule */
     {AT(optimizer, schedule), CHOICE("cosine, wsd, linear, constant"), .fallback = "cosine",
-     .help = "How the learning rate goes from lr to min_lr after the warmup; wsd: stable, then a linear decay"},
+     .help = "How lr goes down to min_lr after the warmup; wsd: stable, then a linear decay"},
     {AT(optimizer, warmup), REAL(0, 1000000000000), .fallback = "0.05",
      .help = "The linear warmup; below 1: a fraction of the steps, else steps"},
     {AT(optimizer, decay), REAL(0, 1), .fallback = "0.1",
@@ -277,19 +277,27 @@ static void strings_fini(struct tf_strings *strings)
     *strings = (struct tf_strings){0};
 }
 
-/* The items of a list; a scalar stands for a list of one. *count is 0 for what is neither. */
-static struct tf_yaml *const *list_items(const struct tf_yaml *const *value, size_t *count)
+/* A list's items, one by one; a scalar stands for a list of one, and a mapping has none. */
+static size_t item_count(const struct tf_yaml *value)
 {
-    *count = (*value)->kind == TF_YAML_SEQUENCE ? (*value)->count : (*value)->kind == TF_YAML_SCALAR;
-    return (*value)->kind == TF_YAML_SEQUENCE ? (*value)->items : (struct tf_yaml *const *)value;
+    return value->kind == TF_YAML_SEQUENCE ? value->count : value->kind == TF_YAML_SCALAR;
+}
+
+static const struct tf_yaml *item(const struct tf_yaml *value, size_t i)
+{
+    return value->kind == TF_YAML_SEQUENCE ? value->items[i] : value;
+}
+
+static bool is_blank(const struct tf_yaml *value)
+{
+    return value->kind == TF_YAML_SCALAR && value->text[0] == '\0';
 }
 
 static enum tf_code read_texts(const struct tf_yaml *value, struct tf_strings *out,
                                struct tf_err *err)
 {
     struct tf_strings list = {0};
-    size_t count;
-    struct tf_yaml *const *items = list_items(&value, &count);
+    size_t count = item_count(value);
     enum tf_code code = TF_OK;
 
     if (value->kind == TF_YAML_MAPPING || count > MAX_TEXTS)
@@ -297,10 +305,10 @@ static enum tf_code read_texts(const struct tf_yaml *value, struct tf_strings *o
     list.items = tf_new(count, sizeof(*list.items), "list", err);
     if (list.items == NULL)
         return TF_MEMORY;
-    for (; list.count < count && code == TF_OK; list.count++)
-        code = items[list.count]->text != NULL && items[list.count]->text[0] == '\0'
-                   ? TF_NO
-                   : read_text(items[list.count], &list.items[list.count], err);
+    for (size_t i = 0; i < count && code == TF_OK; i++) {
+        list.count++;
+        code = is_blank(item(value, i)) ? TF_NO : read_text(item(value, i), &list.items[i], err);
+    }
     if (code != TF_OK) {
         strings_fini(&list);
         return code;
@@ -313,8 +321,7 @@ static enum tf_code read_texts(const struct tf_yaml *value, struct tf_strings *o
 static enum tf_code read_counts(const struct tf_key *key, const struct tf_yaml *value,
                                 struct tf_counts *out, struct tf_err *err)
 {
-    size_t count;
-    struct tf_yaml *const *items = list_items(&value, &count);
+    size_t count = item_count(value);
     uint64_t *numbers;
     enum tf_code code = TF_OK;
 
@@ -324,7 +331,7 @@ static enum tf_code read_counts(const struct tf_key *key, const struct tf_yaml *
     if (numbers == NULL)
         return TF_MEMORY;
     for (size_t i = 0; i < count && code == TF_OK; i++)
-        code = read_uint(key, items[i], &numbers[i]);
+        code = read_uint(key, item(value, i), &numbers[i]);
     if (code != TF_OK) {
         tf_free(numbers);
         return code;
@@ -362,6 +369,8 @@ char *tf_key_found(char out[128], const struct tf_yaml *value)
 {
     if (value->kind == TF_YAML_MAPPING)
         strcpy(out, "a mapping");
+    else if (value->kind == TF_YAML_SEQUENCE && value->count == 0)
+        strcpy(out, "an empty list");
     else if (value->kind == TF_YAML_SEQUENCE)
         snprintf(out, 128, "a list of %zu", value->count);
     else if (value->text[0] == '\0' && !value->quoted)
@@ -386,6 +395,11 @@ enum tf_code tf_key_read(const struct tf_key *key, struct tf_config *config,
 }
 
 /* ---- writing ---- */
+
+static void print_uint(FILE *out, uint64_t value)
+{
+    fprintf(out, "%ju", (uintmax_t)value);
+}
 
 static void print_real(FILE *out, double value)
 {
@@ -424,8 +438,10 @@ static void print_texts(FILE *out, const struct tf_strings *list)
 static void print_counts(FILE *out, const struct tf_counts *counts)
 {
     fputs(counts->count == 1 ? "" : "[", out);
-    for (size_t i = 0; i < counts->count; i++)
-        fprintf(out, "%s%ju", i > 0 ? ", " : "", (uintmax_t)counts->items[i]);
+    for (size_t i = 0; i < counts->count; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_uint(out, counts->items[i]);
+    }
     fputs(counts->count == 1 ? "" : "]", out);
 }
 
@@ -444,7 +460,7 @@ void tf_key_print(const struct tf_key *key, const struct tf_config *config, FILE
 
     switch (key->kind) {
     case TF_KEY_UINT:
-        fprintf(out, "%ju", (uintmax_t)*(const uint64_t *)from);
+        print_uint(out, *(const uint64_t *)from);
         break;
     case TF_KEY_REAL:
         print_real(out, *(const double *)from);

@@ -1,19 +1,21 @@
-/* The table of keys behind train/config.h, and how the value of a key is read, written and let go. For config.c alone. */
+/* The table of keys behind train/config.h, and how the value of a key is read, written and let go.
+ * For config.c alone. */
 #ifndef TF_TRAIN_CONFIG_KEYS_H
 #define TF_TRAIN_CONFIG_KEYS_H
 
 #include "text/yaml.h"
 #include "train/config.h"
 
-enum tf_key_kind { /* and the type of the field in struct tf_config */
-    TF_KEY_UINT,   /* uint64_t          */
-    TF_KEY_REAL,   /* double            */
-    TF_KEY_BOOL,   /* bool              */
+/* What a value is; and the type of its field in struct tf_config. */
+enum tf_key_kind {
+    TF_KEY_UINT,   /* uint64_t */
+    TF_KEY_REAL,   /* double */
+    TF_KEY_BOOL,   /* bool */
     TF_KEY_CHOICE, /* int: the position in `range` */
-    TF_KEY_TEXT,   /* char *, owned     */
+    TF_KEY_TEXT,   /* char *, owned */
     TF_KEY_TEXTS,  /* struct tf_strings */
-    TF_KEY_COUNTS, /* struct tf_counts  */
-    TF_KEY_PAIR    /* double [2]        */
+    TF_KEY_COUNTS, /* struct tf_counts */
+    TF_KEY_PAIR    /* double [2] */
 };
 
 struct tf_key {
@@ -34,9 +36,11 @@ const struct tf_key *tf_key_at(size_t index);
 /* The field of config that a key is about. */
 const void *tf_key_field(const struct tf_key *key, const struct tf_config *config);
 
-/* Puts value into config's field. What does not fit: `code`, "<place>section.name: expected ..., found ...". */
-TF_MUST_USE enum tf_code tf_key_read(const struct tf_key *key, struct tf_config *config, const struct tf_yaml *value,
-                                     const char *place, enum tf_code code, struct tf_err *err);
+/* Puts value into config's field. What does not fit: `code`, "<place>section.name: expected ...,
+ * found ...". */
+TF_MUST_USE enum tf_code tf_key_read(const struct tf_key *key, struct tf_config *config,
+                                     const struct tf_yaml *value, const char *place,
+                                     enum tf_code code, struct tf_err *err);
 /* Writes config's value as YAML on one line, without the line's end. */
 void tf_key_print(const struct tf_key *key, const struct tf_config *config, FILE *out);
 void tf_key_fini(const struct tf_key *key, struct tf_config *config);

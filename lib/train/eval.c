@@ -158,6 +158,7 @@ static double score(struct tf_eval_result *result, struct pass *pass, struct tf_
         tf_loss(run, pass->targets, pass->losses, 0);
         for (size_t b = 0; b < n; b++) {
             struct span span = span_at(plan, corpus->count, windows, k + b);
+            pass->sums[k + b] = 0;
             for (size_t t = span.first; t < length; t++) {
                 pass->sums[k + b] += pass->losses[b * length + t];
                 nats += pass->losses[b * length + t];
@@ -170,33 +171,89 @@ static double score(struct tf_eval_result *result, struct pass *pass, struct tf_
     return nats;
 }
 
-enum tf_code tf_eval(struct tf_eval_result *result, const struct tf_model *model,
-                     const struct tf_corpus *corpus, const struct tf_tokenizer *tokenizer,
-                     const struct tf_eval_options *options, struct tf_err *err)
+struct tf_evaluator {
+    const struct tf_model *model; /* borrowed, as corpus and tokenizer */
+    const struct tf_corpus *corpus;
+    const struct tf_tokenizer *tokenizer;
+    struct tf_eval_options plan;
+    struct pass pass;
+    struct tf_run *run;
+};
+
+enum tf_code tf_evaluator_plan(uint64_t *bytes, const struct tf_model *model,
+                               const struct tf_corpus *corpus,
+                               const struct tf_eval_options *options, struct tf_err *err)
 {
     struct tf_eval_options plan;
     struct pass pass = {0};
-    struct tf_run *run = NULL;
-    double nats;
     enum tf_code code = tf_eval_plan(&plan, &model->shape, corpus, options, err);
 
     if (code == TF_OK)
-        code = pass_init(&pass, &plan, err);
-    if (code == TF_OK)
-        code = tf_run_new(&run, model, TF_RUN_SCORE, plan.batch, plan.window, err);
+        code = tf_run_plan(bytes, model, TF_RUN_SCORE, plan.batch, plan.window, err);
     if (code != TF_OK)
-        goto out;
-    *result = (struct tf_eval_result){.window = plan.window, .stride = plan.stride};
-    nats = score(result, &pass, run, &plan, corpus, tokenizer);
+        return code;
+    pass_take(&pass, &plan);
+    *bytes += pass.memory.used;
+    return TF_OK;
+}
+
+enum tf_code tf_evaluator_new(struct tf_evaluator **out, const struct tf_model *model,
+                              const struct tf_corpus *corpus, const struct tf_tokenizer *tokenizer,
+                              const struct tf_eval_options *options, struct tf_err *err)
+{
+    struct tf_evaluator *e = *out = tf_new(1, sizeof(*e), "evaluator", err);
+    enum tf_code code;
+
+    if (e == NULL)
+        return TF_MEMORY;
+    e->model = model;
+    e->corpus = corpus;
+    e->tokenizer = tokenizer;
+    code = tf_eval_plan(&e->plan, &model->shape, corpus, options, err);
+    if (code == TF_OK)
+        code = pass_init(&e->pass, &e->plan, err);
+    if (code == TF_OK)
+        code = tf_run_new(&e->run, model, TF_RUN_SCORE, e->plan.batch, e->plan.window, err);
+    if (code != TF_OK) {
+        tf_evaluator_free(e);
+        *out = NULL;
+    }
+    return code;
+}
+
+void tf_evaluator_run(struct tf_evaluator *e, struct tf_eval_result *result)
+{
+    double nats;
+
+    *result = (struct tf_eval_result){.window = e->plan.window, .stride = e->plan.stride};
+    nats = score(result, &e->pass, e->run, &e->plan, e->corpus, e->tokenizer);
     result->nats_per_token = nats / (double)result->tokens;
     result->perplexity = tf_exp(result->nats_per_token);
     result->bits_per_byte = nats / (tf_log(2) * (double)result->bytes);
     result->stderr_nats =
-        clustered_error(&pass, &plan, corpus->count, count_windows(&plan, corpus->count),
+        clustered_error(&e->pass, &e->plan, e->corpus->count, count_windows(&e->plan, e->corpus->count),
                         result->nats_per_token, (double)result->tokens);
-out:
-    tf_run_free(run);
-    tf_arena_fini(&pass.memory);
+}
+
+void tf_evaluator_free(struct tf_evaluator *e)
+{
+    if (e == NULL)
+        return;
+    tf_run_free(e->run);
+    tf_arena_fini(&e->pass.memory);
+    tf_free(e);
+}
+
+enum tf_code tf_eval(struct tf_eval_result *result, const struct tf_model *model,
+                     const struct tf_corpus *corpus, const struct tf_tokenizer *tokenizer,
+                     const struct tf_eval_options *options, struct tf_err *err)
+{
+    struct tf_evaluator *evaluator;
+    enum tf_code code = tf_evaluator_new(&evaluator, model, corpus, tokenizer, options, err);
+
+    if (code == TF_OK)
+        tf_evaluator_run(evaluator, result);
+    tf_evaluator_free(evaluator);
     return code;
 }
 

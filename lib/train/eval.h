@@ -26,6 +26,18 @@ struct tf_eval_result {
 TF_MUST_USE enum tf_code tf_eval_plan(struct tf_eval_options *plan, const struct tf_shape *shape, const struct tf_corpus *corpus,
                                       const struct tf_eval_options *options, struct tf_err *err);
 
+/* An evaluation whose memory is taken beforehand, to be run again and again. Everything given is borrowed. */
+struct tf_evaluator;
+TF_MUST_USE enum tf_code tf_evaluator_new(struct tf_evaluator **out, const struct tf_model *model, const struct tf_corpus *corpus,
+                                          const struct tf_tokenizer *tokenizer, const struct tf_eval_options *options,
+                                          struct tf_err *err);
+/* The bytes that tf_evaluator_new would take. */
+TF_MUST_USE enum tf_code tf_evaluator_plan(uint64_t *bytes, const struct tf_model *model, const struct tf_corpus *corpus,
+                                           const struct tf_eval_options *options, struct tf_err *err);
+void tf_evaluator_run(struct tf_evaluator *evaluator, struct tf_eval_result *result);
+void tf_evaluator_free(struct tf_evaluator *evaluator);
+
+/* The three in one. */
 TF_MUST_USE enum tf_code tf_eval(struct tf_eval_result *result, const struct tf_model *model, const struct tf_corpus *corpus,
                                  const struct tf_tokenizer *tokenizer, const struct tf_eval_options *options,
                                  struct tf_err *err);

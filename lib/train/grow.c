@@ -46,7 +46,8 @@ static enum tf_code choose_layers(bool *chosen, uint64_t layers, const char *lis
         if (!good || (*at != ',' && *at != '\0'))
             return tf_fail(err, TF_USAGE, "'%s' is not a list of layers: write 0-3,7", list);
         if (last >= layers)
-            return tf_fail(err, TF_USAGE, "layer %llu does not exist: the model's layers are 0 to %llu",
+            return tf_fail(err, TF_USAGE,
+                           "layer %llu does not exist: the model's layers are 0 to %llu",
                            (unsigned long long)last, (unsigned long long)layers - 1);
         memset(chosen + first, true, last - first + 1);
         at = *at == ',' ? at + 1 : NULL;
@@ -85,8 +86,9 @@ static enum tf_code apply_target(uint64_t *tokens, const struct tf_target *targe
     return TF_OK;
 }
 
-/* The scale under which the old tokens weigh as before. m copies of every key make the squared norm (or the sum of the softmax) m times
- * as large, and tau^2 must follow; other keys ask for no change. */
+/* The scale under which the old tokens weigh as before. m copies of every key make the squared norm
+ * (or the sum of the softmax) m times as large, and tau^2 must follow; other keys ask for no
+ * change. */
 static double kept_scale(double scale, uint64_t before, uint64_t after, enum tf_row_init keys)
 {
     return keys == TF_INIT_COPY ? scale * ((double)after / (double)before) : scale;
@@ -115,7 +117,8 @@ static enum tf_code apply_targets(struct tf_growth *growth, const struct tf_grow
                                : kept_scale(at->scale[p], before, at->tokens[p], options->keys);
         }
     }
-    return any ? TF_OK : tf_fail(err, TF_USAGE, "nothing to grow: no target is above what is there");
+    return any ? TF_OK
+               : tf_fail(err, TF_USAGE, "nothing to grow: no target is above what is there");
 }
 
 /* What growing one Pattention does to the function that it computes; worst last. */
@@ -130,20 +133,26 @@ static enum effect judge(char *why, size_t size, const char *name, const struct 
     bool softmax = growth->before.norm == TF_SOFTMAX;
 
     if (options->keys == TF_INIT_RANDOM)
-        snprintf(why, size, "random keys add to the %s over all tokens, by which the old ones are divided",
+        snprintf(why, size,
+                 "random keys add to the %s over all tokens, by which the old ones are divided",
                  softmax ? "sum" : "norm");
     else if (options->keys == TF_INIT_ZERO && softmax)
         snprintf(why, size, "softmax gives a zero key the weight e^0, which the old tokens lose");
     else if (options->keys == TF_INIT_COPY && after % before != 0)
-        snprintf(why, size, "%s: %llu tokens are not a whole multiple of %llu, so some keys count more often than others",
+        snprintf(why, size,
+                 "%s: %llu tokens are not a whole multiple of %llu, so some keys count more often "
+                 "than others",
                  name, (unsigned long long)after, (unsigned long long)before);
     else if (options->keys == TF_INIT_COPY && options->values == TF_INIT_RANDOM)
-        snprintf(why, size, "copied keys answer as the old ones do and bring random values with them");
+        snprintf(why, size,
+                 "copied keys answer as the old ones do and bring random values with them");
     else if (scale != kept_scale(old, before, after, options->keys))
-        snprintf(why, size, "%s: the scale becomes %g, the token count, where %g would keep the function", name,
-                 scale, kept_scale(old, before, after, options->keys));
+        snprintf(why, size,
+                 "%s: the scale becomes %g, the token count, where %g would keep the function",
+                 name, scale, kept_scale(old, before, after, options->keys));
     else if (options->keys == TF_INIT_COPY) {
-        snprintf(why, size, "the copies make the same sums in another order, so they round differently");
+        snprintf(why, size,
+                 "the copies make the same sums in another order, so they round differently");
         return SAME_ROUNDED;
     } else
         return SAME_BITS;
@@ -172,14 +181,16 @@ static void judge_all(struct tf_growth *growth, const struct tf_grow_options *op
     growth->preserved = worst != DIFFERENT;
 }
 
-/* With zero keys and zero values each gradient has the other as a factor. Softmax is spared: it gives zero keys a weight, so their
- * values learn. */
+/* With zero keys and zero values each gradient has the other as a factor. Softmax is spared: it
+ * gives zero keys a weight, so their values learn. */
 static enum tf_code check_alive(const struct tf_shape *shape, const struct tf_grow_options *options,
                                 struct tf_err *err)
 {
-    if (options->keys == TF_INIT_ZERO && options->values == TF_INIT_ZERO && shape->norm != TF_SOFTMAX)
-        return tf_fail(err, TF_USAGE, "zero keys with zero values can never learn: "
-                                      "the gradient of either is zero while the other is");
+    if (options->keys == TF_INIT_ZERO && options->values == TF_INIT_ZERO &&
+        shape->norm != TF_SOFTMAX)
+        return tf_fail(err, TF_USAGE,
+                       "zero keys with zero values can never learn: "
+                       "the gradient of either is zero while the other is");
     return TF_OK;
 }
 

@@ -1,4 +1,5 @@
-/* Carrying a growth out: new rows, a grown model in memory, a grown checkpoint, and the proof that they answer alike. */
+/* Carrying a growth out: new rows, a grown model in memory, a grown checkpoint, and the proof that
+ * they answer alike. */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "train/grow.h"
@@ -7,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Row i is a copy of old row i mod before. A split (copied keys with copied values) shares each old value out among its copies. */
-static void copy_rows(float *rows, size_t stride, uint64_t before, uint64_t after, uint64_t cols, bool share)
+/* Row i is a copy of old row i mod before. A split (copied keys with copied values) shares each old
+ * value out among its copies. */
+static void copy_rows(float *rows, size_t stride, uint64_t before, uint64_t after, uint64_t cols,
+                      bool share)
 {
     for (uint64_t row = 0; share && row < before; row++) {
         float copies = (float)(after / before + (row < after % before));
@@ -34,7 +37,8 @@ void tf_grow_rows(float *rows, size_t stride, uint64_t before, uint64_t after, u
             memset(rows + row * stride, 0, cols * sizeof *rows);
         break;
     case TF_INIT_RANDOM:
-        tf_init_rows(rows, stride, before, after, cols, name, tf_init_deviation(shape, values), options->seed);
+        tf_init_rows(rows, stride, before, after, cols, name, tf_init_deviation(shape, values),
+                     options->seed);
         break;
     case TF_INIT_COPY:
         copy_rows(rows, stride, before, after, cols, values && is_split(options));
@@ -48,8 +52,9 @@ static bool ends_with(const char *name, const char *end)
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-enum tf_code tf_grow_model(struct tf_model **out, const struct tf_checkpoint *from, const struct tf_growth *growth,
-                           const struct tf_grow_options *options, struct tf_err *err)
+enum tf_code tf_grow_model(struct tf_model **out, const struct tf_checkpoint *from,
+                           const struct tf_growth *growth, const struct tf_grow_options *options,
+                           struct tf_err *err)
 {
     struct tf_model *model = NULL;
     enum tf_code code = tf_model_new(&model, &growth->after, false, err);
@@ -89,9 +94,11 @@ static bool locate(const struct tf_shape *shape, const char *table, uint64_t *la
     return false;
 }
 
-/* Writes what a table gains: the new rows behind the copied chunks, or the whole table when the old rows change as well. */
-static enum tf_code write_grown(struct tf_writer *writer, const struct tf_checkpoint *from, size_t index, uint64_t after,
-                                const struct tf_grow_options *options, struct tf_err *err)
+/* Writes what a table gains: the new rows behind the copied chunks, or the whole table when the old
+ * rows change as well. */
+static enum tf_code write_grown(struct tf_writer *writer, const struct tf_checkpoint *from,
+                                size_t index, uint64_t after, const struct tf_grow_options *options,
+                                struct tf_err *err)
 {
     const struct tf_table_info *info = tf_store_table(from->store, index);
     bool moment = info->role == TF_MOMENT, values = ends_with(info->name, ".values");
@@ -101,14 +108,16 @@ static enum tf_code write_grown(struct tf_writer *writer, const struct tf_checkp
     enum tf_code code = TF_OK;
 
     if (!tf_mul(&count, after, stride))
-        return tf_fail(err, TF_MEMORY, "table %s: %llu rows do not fit memory", info->name, (unsigned long long)after);
+        return tf_fail(err, TF_MEMORY, "table %s: %llu rows do not fit memory", info->name,
+                       (unsigned long long)after);
     float *rows = tf_new(count, sizeof *rows, info->name, err);
     if (!rows)
         return TF_MEMORY;
     if (read)
         code = tf_store_read(from->store, index, 0, info->rows, rows, stride, err);
     if (!code && !moment)
-        tf_grow_rows(rows, stride, info->rows, after, info->cols, info->name, values, &from->shape, options);
+        tf_grow_rows(rows, stride, info->rows, after, info->cols, info->name, values, &from->shape,
+                     options);
     if (!code && !rewrite)
         code = tf_writer_copy(writer, from->store, index, err);
     if (!code) {
@@ -119,9 +128,9 @@ static enum tf_code write_grown(struct tf_writer *writer, const struct tf_checkp
     return code;
 }
 
-static enum tf_code write_table(struct tf_writer *writer, const struct tf_checkpoint *from, size_t index,
-                                const struct tf_growth *growth, const struct tf_grow_options *options,
-                                struct tf_err *err)
+static enum tf_code write_table(struct tf_writer *writer, const struct tf_checkpoint *from,
+                                size_t index, const struct tf_growth *growth,
+                                const struct tf_grow_options *options, struct tf_err *err)
 {
     struct tf_table_info info = *tf_store_table(from->store, index);
     uint64_t layer, after = info.rows;
@@ -140,8 +149,10 @@ static enum tf_code write_table(struct tf_writer *writer, const struct tf_checkp
     return write_grown(writer, from, index, after, options, err);
 }
 
-/* The token counts of Pattention p as the config has them: one number when all layers agree, else one a layer. */
-static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape, int p, struct tf_err *err)
+/* The token counts of Pattention p as the config has them: one number when all layers agree, else
+ * one a layer. */
+static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape, int p,
+                                struct tf_err *err)
 {
     counts->count = 1;
     for (uint64_t layer = 1; layer < shape->layers; layer++)
@@ -155,10 +166,12 @@ static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape 
     return TF_OK;
 }
 
-static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoint *from, const struct tf_growth *growth,
+static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoint *from,
+                               const struct tf_growth *growth,
                                const struct tf_grow_options *options, struct tf_err *err)
 {
-    static const char *const inits[] = {[TF_INIT_ZERO] = "zero", [TF_INIT_RANDOM] = "random", [TF_INIT_COPY] = "copy"};
+    static const char *const inits[] = {
+        [TF_INIT_ZERO] = "zero", [TF_INIT_RANDOM] = "random", [TF_INIT_COPY] = "copy"};
     struct tf_digest digest;
     enum tf_code code = tf_store_model_digest(from->store, &digest, err);
 
@@ -170,7 +183,8 @@ static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoin
     strcpy(event->values, inits[options->values]);
     strcpy(event->scale, options->scale == TF_SCALE_COUNT ? "count" : "keep");
     event->seed = options->seed;
-    event->rows = tf_new(growth->after.layers * TF_PATTENTIONS, sizeof *event->rows, "a lineage event", err);
+    event->rows =
+        tf_new(growth->after.layers * TF_PATTENTIONS, sizeof *event->rows, "a lineage event", err);
     if (!event->rows)
         return TF_MEMORY;
     for (uint64_t layer = 0; layer < growth->after.layers; layer++) {
@@ -187,9 +201,10 @@ static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoin
     return TF_OK;
 }
 
-/* The four blobs, with the token counts and the lineage brought up to date. The state stays: the training that follows begins a stretch
- * of its own. */
-static enum tf_code write_blobs(struct tf_writer *writer, const struct tf_checkpoint *from, const struct tf_growth *growth,
+/* The four blobs, with the token counts and the lineage brought up to date. The state stays: the
+ * training that follows begins a stretch of its own. */
+static enum tf_code write_blobs(struct tf_writer *writer, const struct tf_checkpoint *from,
+                                const struct tf_growth *growth,
                                 const struct tf_grow_options *options, struct tf_err *err)
 {
     struct tf_config config = from->config; /* borrows all but the three counts */
@@ -222,8 +237,8 @@ static enum tf_code write_blobs(struct tf_writer *writer, const struct tf_checkp
 }
 
 enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *path, bool force,
-                                const struct tf_growth *growth, const struct tf_grow_options *options,
-                                struct tf_err *err)
+                                const struct tf_growth *growth,
+                                const struct tf_grow_options *options, struct tf_err *err)
 {
     struct tf_writer *writer = NULL;
     enum tf_code code = tf_writer_open(&writer, path, force, 0, err);
@@ -251,8 +266,8 @@ static double largest_difference(const float *a, const float *b, size_t n, doubl
     return largest;
 }
 
-static enum tf_code compare_runs(double *largest, struct tf_run *a, struct tf_run *b, const uint16_t *ids, size_t seq,
-                                 size_t vocab, struct tf_err *err)
+static enum tf_code compare_runs(double *largest, struct tf_run *a, struct tf_run *b,
+                                 const uint16_t *ids, size_t seq, size_t vocab, struct tf_err *err)
 {
     float *logits = tf_new(2 * vocab, sizeof *logits, "logits", err);
 
@@ -269,17 +284,18 @@ static enum tf_code compare_runs(double *largest, struct tf_run *a, struct tf_ru
     return TF_OK;
 }
 
-enum tf_code tf_grow_verify(double *largest, const struct tf_model *a, const struct tf_model *b, uint64_t seed,
-                            struct tf_err *err)
+enum tf_code tf_grow_verify(double *largest, const struct tf_model *a, const struct tf_model *b,
+                            uint64_t seed, struct tf_err *err)
 {
-    uint64_t seq = a->shape.seq < b->shape.seq ? a->shape.seq : b->shape.seq, vocab = a->shape.vocab;
+    uint64_t seq = a->shape.seq < b->shape.seq ? a->shape.seq : b->shape.seq,
+             vocab = a->shape.vocab;
     struct tf_run *runs[2] = {NULL, NULL};
     enum tf_code code;
 
     *largest = 0;
     if (vocab != b->shape.vocab)
-        return tf_fail(err, TF_DATA, "vocabularies differ: %llu ids, and %llu", (unsigned long long)vocab,
-                       (unsigned long long)b->shape.vocab);
+        return tf_fail(err, TF_DATA, "vocabularies differ: %llu ids, and %llu",
+                       (unsigned long long)vocab, (unsigned long long)b->shape.vocab);
     uint16_t *ids = tf_new(seq, sizeof *ids, "random ids", err);
     if (!ids)
         return TF_MEMORY;

@@ -4,14 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A table's moments are tables of their own, under these prefixes. They carry no scale: that belongs to the function. */
+/* A table's moments are tables of their own, under these prefixes. They carry no scale: that
+ * belongs to the function. */
 #define MOMENT_NAME (TF_TABLE_NAME + 8)
 static const char moment_m[] = "optim.m/";
 static const char moment_v[] = "optim.v/";
 
 /* Fills rows x cols from the file's table of that name, which must have just that shape. */
-static enum tf_code read_table(const struct tf_store *store, const char *name, const struct tf_table *table, float *out,
-                               struct tf_err *err)
+static enum tf_code read_table(const struct tf_store *store, const char *name,
+                               const struct tf_table *table, float *out, struct tf_err *err)
 {
     size_t index = tf_store_find(store, name);
     if (index == SIZE_MAX)
@@ -19,14 +20,15 @@ static enum tf_code read_table(const struct tf_store *store, const char *name, c
 
     const struct tf_table_info *info = tf_store_table(store, index);
     if (info->rows != table->rows || info->cols != table->cols)
-        return tf_fail(err, TF_DATA, "%s: table %s: %llu x %u numbers, but the model has %zu x %zu", tf_store_path(store),
-                       name, (unsigned long long)info->rows, info->cols, table->rows, table->cols);
+        return tf_fail(err, TF_DATA, "%s: table %s: %llu x %u numbers, but the model has %zu x %zu",
+                       tf_store_path(store), name, (unsigned long long)info->rows, info->cols,
+                       table->rows, table->cols);
     return tf_store_read(store, index, 0, table->rows, out, table->stride, err);
 }
 
 /* Moments that the file lacks are zero, as at the start of training. */
-static enum tf_code read_moment(const struct tf_store *store, const char *prefix, const struct tf_table *table, float *out,
-                                struct tf_err *err)
+static enum tf_code read_moment(const struct tf_store *store, const char *prefix,
+                                const struct tf_table *table, float *out, struct tf_err *err)
 {
     char name[MOMENT_NAME];
 
@@ -51,13 +53,14 @@ enum tf_code tf_model_read(struct tf_model *model, const struct tf_store *store,
 
         double scale = tf_store_table(store, tf_store_find(store, table->name))->scale;
         if (table->scale != scale)
-            return tf_fail(err, TF_DATA, "%s: table %s: scale %.17g, but the model has %.17g", tf_store_path(store),
-                           table->name, scale, table->scale);
+            return tf_fail(err, TF_DATA, "%s: table %s: scale %.17g, but the model has %.17g",
+                           tf_store_path(store), table->name, scale, table->scale);
     }
     return TF_OK;
 }
 
-enum tf_code tf_model_load(struct tf_model **out, const struct tf_checkpoint *checkpoint, bool train, struct tf_err *err)
+enum tf_code tf_model_load(struct tf_model **out, const struct tf_checkpoint *checkpoint,
+                           bool train, struct tf_err *err)
 {
     struct tf_model *model = NULL;
     enum tf_code code = tf_model_new(&model, &checkpoint->shape, train, err);
@@ -89,8 +92,8 @@ static struct tf_table_info describe(const struct tf_table *table)
     return info;
 }
 
-static enum tf_code save_table(struct tf_writer *writer, const struct tf_table_info *info, const float *rows,
-                               const struct tf_table *table, struct tf_err *err)
+static enum tf_code save_table(struct tf_writer *writer, const struct tf_table_info *info,
+                               const float *rows, const struct tf_table *table, struct tf_err *err)
 {
     enum tf_code code = tf_writer_table(writer, info, err);
 
@@ -98,8 +101,8 @@ static enum tf_code save_table(struct tf_writer *writer, const struct tf_table_i
 }
 
 /* All first moments, or all second. */
-static enum tf_code save_moments(struct tf_writer *writer, const struct tf_model *model, const char *prefix,
-                                 struct tf_err *err)
+static enum tf_code save_moments(struct tf_writer *writer, const struct tf_model *model,
+                                 const char *prefix, struct tf_err *err)
 {
     enum tf_code code = TF_OK;
 
@@ -116,7 +119,8 @@ static enum tf_code save_moments(struct tf_writer *writer, const struct tf_model
     return code;
 }
 
-static enum tf_code save_tables(struct tf_writer *writer, const struct tf_model *model, struct tf_err *err)
+static enum tf_code save_tables(struct tf_writer *writer, const struct tf_model *model,
+                                struct tf_err *err)
 {
     enum tf_code code = TF_OK;
 
@@ -127,7 +131,8 @@ static enum tf_code save_tables(struct tf_writer *writer, const struct tf_model 
     return code;
 }
 
-enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model, const struct tf_config *config,
+enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model,
+                                const struct tf_config *config,
                                 const struct tf_tokenizer *tokenizer, const struct tf_state *state,
                                 const struct tf_lineage *lineage, struct tf_err *err)
 {
@@ -148,7 +153,8 @@ enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model, 
     return code;
 }
 
-static enum tf_code take_blob(struct tf_writer *writer, enum tf_blob kind, char *text, size_t size, struct tf_err *err)
+static enum tf_code take_blob(struct tf_writer *writer, enum tf_blob kind, char *text, size_t size,
+                              struct tf_err *err)
 {
     enum tf_code code = tf_writer_blob(writer, kind, text, size, err);
 
@@ -156,7 +162,8 @@ static enum tf_code take_blob(struct tf_writer *writer, enum tf_blob kind, char 
     return code;
 }
 
-static enum tf_code tokenizer_blob(struct tf_writer *writer, const struct tf_tokenizer *tokenizer, struct tf_err *err)
+static enum tf_code tokenizer_blob(struct tf_writer *writer, const struct tf_tokenizer *tokenizer,
+                                   struct tf_err *err)
 {
     size_t size = tf_tokenizer_print(tokenizer, NULL, 0);
     char *text = tf_new(size + 1, 1, "the tokenizer's text", err);
@@ -195,7 +202,8 @@ uint64_t tf_checkpoint_bytes(const struct tf_model *model)
     return tf_model_parameters(model) * sizeof(float) * (model->bytes_moments ? 3 : 1);
 }
 
-enum tf_code tf_model_digest(const struct tf_model *model, struct tf_digest *out, struct tf_err *err)
+enum tf_code tf_model_digest(const struct tf_model *model, struct tf_digest *out,
+                             struct tf_err *err)
 {
     struct tf_hash *rows = tf_hash_new(err), *all = tf_hash_new(err);
     enum tf_code code = rows && all ? TF_OK : TF_MEMORY;

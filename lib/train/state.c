@@ -20,8 +20,8 @@ static enum tf_code expect_keys(const struct tf_yaml *map, const char *name,
             return tf_fail(err, TF_DATA, "%s:%d:%d: the key %s is missing", name, map->line,
                            map->column, keys[i]);
     if (map->count > count) /* the known ones are all there, once each */
-        return tf_fail(err, TF_DATA, "%s:%d:%d: %zu keys, expected %zu", name, map->line, map->column,
-                       map->count, count);
+        return tf_fail(err, TF_DATA, "%s:%d:%d: %zu keys, expected %zu", name, map->line,
+                       map->column, map->count, count);
     return TF_OK;
 }
 
@@ -68,13 +68,13 @@ enum tf_code tf_state_print(const struct tf_state *state, char **out, size_t *si
     *out = NULL;
     if (tf_yaml_begin(&yaml, err) != TF_OK)
         return TF_MEMORY;
-    fprintf(yaml.file, "step: %ju\ntokens: %ju\ndata_hash: %ju\n", (uintmax_t)state->step,
-            (uintmax_t)state->tokens, (uintmax_t)state->data_hash);
+    fprintf(yaml.file, "step: %ju\ntokens: %ju\nupdates: %ju\ndata_hash: %ju\n",
+            (uintmax_t)state->step, (uintmax_t)state->tokens, (uintmax_t)state->updates,
+            (uintmax_t)state->data_hash);
     fprintf(yaml.file, "best_loss: %s\nbest_step: %ju\nrecent: [",
             evaluated ? tf_real_text(real, state->best_loss) : "none", (uintmax_t)state->best_step);
     for (size_t i = 0; i < state->recent_count; i++)
-        fprintf(yaml.file, "%s%s", i > 0 ? ", " : "",
-                tf_real_text(real, (double)state->recent[i]));
+        fprintf(yaml.file, "%s%s", i > 0 ? ", " : "", tf_real_text(real, (double)state->recent[i]));
     fputs("]\n", yaml.file);
     return tf_yaml_end(&yaml, out, size, err);
 }
@@ -90,7 +90,8 @@ static enum tf_code get_best_loss(const struct tf_yaml *map, double *out, struct
     return TF_OK;
 }
 
-static enum tf_code get_recent(const struct tf_yaml *map, struct tf_state *state, struct tf_err *err)
+static enum tf_code get_recent(const struct tf_yaml *map, struct tf_state *state,
+                               struct tf_err *err)
 {
     const struct tf_yaml *list = tf_yaml_get(map, "recent");
     double loss;
@@ -105,9 +106,10 @@ static enum tf_code get_recent(const struct tf_yaml *map, struct tf_state *state
     return TF_OK;
 }
 
-static enum tf_code read_state(struct tf_state *state, const struct tf_yaml *map, struct tf_err *err)
+static enum tf_code read_state(struct tf_state *state, const struct tf_yaml *map,
+                               struct tf_err *err)
 {
-    static const char *const keys[] = {"step",      "tokens",    "data_hash",
+    static const char *const keys[] = {"step",      "tokens",    "updates", "data_hash",
                                        "best_loss", "best_step", "recent"};
     enum tf_code code = TF_OK;
 
@@ -118,6 +120,8 @@ static enum tf_code read_state(struct tf_state *state, const struct tf_yaml *map
         code = get_uint(map, "state", "step", &state->step, err);
     if (code == TF_OK)
         code = get_uint(map, "state", "tokens", &state->tokens, err);
+    if (code == TF_OK)
+        code = get_uint(map, "state", "updates", &state->updates, err);
     if (code == TF_OK)
         code = get_uint(map, "state", "data_hash", &state->data_hash, err);
     if (code == TF_OK)
@@ -155,7 +159,8 @@ struct tf_event *tf_lineage_add(struct tf_lineage *lineage, struct tf_err *err)
     size_t count = lineage->count;
 
     if ((count & (count - 1)) == 0) {
-        struct tf_event *larger = tf_new(count == 0 ? 1 : 2 * count, sizeof(*larger), "lineage", err);
+        struct tf_event *larger =
+            tf_new(count == 0 ? 1 : 2 * count, sizeof(*larger), "lineage", err);
         if (larger == NULL)
             return NULL;
         if (count > 0)
@@ -167,7 +172,8 @@ struct tf_event *tf_lineage_add(struct tf_lineage *lineage, struct tf_err *err)
     return &lineage->events[count];
 }
 
-enum tf_code tf_lineage_copy(struct tf_lineage *to, const struct tf_lineage *from, struct tf_err *err)
+enum tf_code tf_lineage_copy(struct tf_lineage *to, const struct tf_lineage *from,
+                             struct tf_err *err)
 {
     *to = (struct tf_lineage){0};
     for (size_t i = 0; i < from->count; i++) {
@@ -246,7 +252,8 @@ enum tf_code tf_lineage_print(const struct tf_lineage *lineage, char **out, size
 
 /* ---- lineage: reading ---- */
 
-static enum tf_code read_rows(struct tf_event *event, const struct tf_yaml *rows, struct tf_err *err)
+static enum tf_code read_rows(struct tf_event *event, const struct tf_yaml *rows,
+                              struct tf_err *err)
 {
     if (rows->kind != TF_YAML_MAPPING)
         return expected(rows, "lineage", "rows", "a mapping", err);
@@ -271,7 +278,8 @@ static enum tf_code read_rows(struct tf_event *event, const struct tf_yaml *rows
     return TF_OK;
 }
 
-static enum tf_code read_growth(struct tf_event *event, const struct tf_yaml *map, struct tf_err *err)
+static enum tf_code read_growth(struct tf_event *event, const struct tf_yaml *map,
+                                struct tf_err *err)
 {
     static const char *const keys[] = {"event", "from", "keys", "values", "scale", "seed", "rows"};
     enum tf_code code = expect_keys(map, "lineage", keys, sizeof(keys) / sizeof(*keys), err);
@@ -298,7 +306,8 @@ static enum tf_code read_training(struct tf_event *event, const struct tf_yaml *
     return code == TF_OK ? get_uint(map, "lineage", "tokens", &event->tokens, err) : code;
 }
 
-static enum tf_code read_event(struct tf_event *event, const struct tf_yaml *map, struct tf_err *err)
+static enum tf_code read_event(struct tf_event *event, const struct tf_yaml *map,
+                               struct tf_err *err)
 {
     const struct tf_yaml *kind = tf_yaml_get(map, "event");
     enum tf_code code;

@@ -1,4 +1,5 @@
-/* A small checkpoint with a bit of everything, for the tests of reader and writer; and its bytes, to be damaged. */
+/* A small checkpoint with a bit of everything, for the tests of reader and writer; and its bytes,
+ * to be damaged. */
 #ifndef TF_TESTS_CHECKPOINT_FIXTURE_H
 #define TF_TESTS_CHECKPOINT_FIXTURE_H
 
@@ -22,16 +23,16 @@
 #include <xxhash.h>
 
 /* err must say OK; else its text is shown. */
-#define assert_fine(code, err)                                                                                         \
-    do {                                                                                                               \
-        if ((code) != TF_OK)                                                                                           \
-            fail_msg("%s", (err).text);                                                                                \
+#define assert_fine(code, err)          \
+    do {                                \
+        if ((code) != TF_OK)            \
+            fail_msg("%s", (err).text); \
     } while (0)
 
-#define assert_fails(code, expected_code, err, expected_text)                                                          \
-    do {                                                                                                               \
-        assert_int_equal(code, expected_code);                                                                         \
-        assert_string_equal((err).text, expected_text);                                                                \
+#define assert_fails(code, expected_code, err, expected_text) \
+    do {                                                      \
+        assert_int_equal(code, expected_code);                \
+        assert_string_equal((err).text, expected_text);       \
     } while (0)
 
 /* Tests run in a folder of their own. */

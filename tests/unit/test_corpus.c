@@ -204,7 +204,8 @@ static void bad_files(void **state)
     put("not.zst", "this is no zstd at all");
     put("empty.zst", "");
     assert_int_equal(mkdir("folder", 0777), 0);
-    refused((const char *[]){"missing.txt"}, 1, TF_NOINPUT, "missing.txt: No such file or directory");
+    refused((const char *[]){"missing.txt"}, 1, TF_NOINPUT,
+            "missing.txt: No such file or directory");
     refused((const char *[]){"empty.txt", "missing.txt"}, 2, TF_NOINPUT,
             "missing.txt: No such file or directory");
     refused((const char *[]){"folder"}, 1, TF_NOINPUT, "folder: is a directory");
@@ -241,7 +242,8 @@ static void splits(void **state)
 
     (void)state;
     put("a.txt", "0123456789abcdefghij");
-    assert_int_equal(tf_corpus_load(&corpus, &tokenizer, (const char *[]){"a.txt"}, 1, &err), TF_OK);
+    assert_int_equal(tf_corpus_load(&corpus, &tokenizer, (const char *[]){"a.txt"}, 1, &err),
+                     TF_OK);
     tf_corpus_split(&corpus, 0.1, &tail);
     assert_int_equal(corpus.count, 18);
     assert_int_equal(tail.count, 2);
@@ -297,7 +299,8 @@ static void sequential_order(void **state)
                              (step * 4 + b) % 13);
 }
 
-/* Each epoch sees every window once, epochs and seeds differ, and the step's size does not change the order. */
+/* Each epoch sees every window once, epochs and seeds differ, and the step's size does not change
+ * the order. */
 static void shuffled_order(void **state)
 {
     enum { WINDOWS = 50, EPOCHS = 4 };

@@ -60,7 +60,7 @@ static void compact(void **state)
     begin(&output, false);
     write_sample(&output.json);
     write_sample(&output.json); /* JSON Lines */
-#define LINE \
+#define LINE                                                                     \
     "{\"schema\":\"x/1\",\"u\":18446744073709551615,\"i\":-9223372036854775808," \
     "\"list\":[true,null,{},[0.5]],\"none\":[],\"last\":false}\n"
     expect(&output, LINE LINE);
@@ -100,7 +100,9 @@ static void strings(void **state)
     tf_json_string(&output.json, NULL, "\"\\/\b\f\n\r\t\x01\x1f\x7f");
     tf_json_bytes(&output.json, NULL, "a\0b", 3);
     tf_json_string(&output.json, NULL, "\xc3\xa9\xf0\x9f\x90\xa6");
-    tf_json_string(&output.json, NULL, "\xff" "a\xc3"); /* not UTF-8 */
+    tf_json_string(&output.json, NULL,
+                   "\xff"
+                   "a\xc3");                                    /* not UTF-8 */
     tf_json_string(&output.json, NULL, "\xc0\xaf\xed\xa0\x80"); /* overlong, surrogate */
     tf_json_end_array(&output.json);
 #define U_FFFD "\xef\xbf\xbd"
@@ -128,13 +130,27 @@ static void real_texts(void **state)
     static const struct {
         double value;
         const char *text;
-    } cases[] = {{0, "0"}, {1, "1"}, {-1.5, "-1.5"}, {10000, "10000"}, {0.1, "0.1"},
-                 {0.001, "0.001"}, {1e-4, "0.0001"}, {1e-5, "1e-5"}, {1e-8, "1e-8"},
-                 {123456789, "123456789"}, {1e15, "1000000000000000"}, {1e16, "1e16"},
-                 {1.0 / 3, "0.3333333333333333"}, {0.1 + 0.2, "0.30000000000000004"},
-                 {5e-324, "5e-324"}, {1.7976931348623157e308, "1.7976931348623157e308"},
-                 {9007199254740993.0, "9007199254740992"}, {1e22, "1e22"},
-                 {NAN, "nan"}, {INFINITY, "inf"}, {-INFINITY, "-inf"}};
+    } cases[] = {{0, "0"},
+                 {1, "1"},
+                 {-1.5, "-1.5"},
+                 {10000, "10000"},
+                 {0.1, "0.1"},
+                 {0.001, "0.001"},
+                 {1e-4, "0.0001"},
+                 {1e-5, "1e-5"},
+                 {1e-8, "1e-8"},
+                 {123456789, "123456789"},
+                 {1e15, "1000000000000000"},
+                 {1e16, "1e16"},
+                 {1.0 / 3, "0.3333333333333333"},
+                 {0.1 + 0.2, "0.30000000000000004"},
+                 {5e-324, "5e-324"},
+                 {1.7976931348623157e308, "1.7976931348623157e308"},
+                 {9007199254740993.0, "9007199254740992"},
+                 {1e22, "1e22"},
+                 {NAN, "nan"},
+                 {INFINITY, "inf"},
+                 {-INFINITY, "-inf"}};
     char text[32];
 
     (void)state;
@@ -192,7 +208,8 @@ static void reading(void **state)
     refuse_string("", "column 0: not JSON: '[' or '{' expected near end of file");
     refuse_string("{\"prompt\": \"x\"} y", "column 17: not JSON: end of file expected near 'y'");
     refuse_string("{\"prompt\": \"a\\u0000b\"}",
-                  "column 20: not JSON: \\u0000 is not allowed without JSON_ALLOW_NUL");
+                  "column 21: not JSON: \\u0000 is not allowed without JSON_ALLOW_NUL near "
+                  "'\"a\\u0000b\"'");
     refuse_string("{\"prompt\": \"a\", \"prompt\": \"b\"}",
                   "column 24: not JSON: duplicate object key near '\"prompt\"'");
 }
@@ -200,9 +217,9 @@ static void reading(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compact),         cmocka_unit_test(pretty),
-        cmocka_unit_test(strings),         cmocka_unit_test(reals_that_are_none),
-        cmocka_unit_test(real_texts),      cmocka_unit_test(reals_read_back),
+        cmocka_unit_test(compact),    cmocka_unit_test(pretty),
+        cmocka_unit_test(strings),    cmocka_unit_test(reals_that_are_none),
+        cmocka_unit_test(real_texts), cmocka_unit_test(reals_read_back),
         cmocka_unit_test(reading),
     };
 

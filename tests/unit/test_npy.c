@@ -23,7 +23,8 @@ static enum tf_code load_text(const char *dictionary, size_t data)
 static void test_reads(void **state)
 {
     (void)state;
-    assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }     \n", 24), err);
+    assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }     \n", 24),
+                err);
     assert_int_equal(npy.type, TF_NPY_F4);
     assert_int_equal(npy.dims, 2);
     assert_int_equal(npy.shape[0], 2);
@@ -63,7 +64,8 @@ static void test_versions(void **state)
     }
     bytes[6] = 4;
     save_bytes("a.npy", bytes, size);
-    assert_fails(tf_npy_load(&npy, "a.npy", 2, &err), TF_DATA, err, "a.npy: .npy version 4, must be 1 to 3");
+    assert_fails(tf_npy_load(&npy, "a.npy", 2, &err), TF_DATA, err,
+                 "a.npy: .npy version 4, must be 1 to 3");
     bytes[6] = 2;
     tf_put_u32(bytes + 8, UINT32_MAX);
     save_bytes("a.npy", bytes, size);
@@ -98,7 +100,8 @@ static void test_refusals(void **state)
         {"{'shape': (18446744073709551616,)}", 4, "a.npy: dimension 0 is not a number"},
         {"{'shape': (1 2)}", 4, "a.npy: shape does not end"},
         {"{'shape': 4}", 4, "a.npy: shape is not a tuple"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} x", 4, "a.npy: 1 bytes after the header's dictionary"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} x", 4,
+         "a.npy: 1 bytes after the header's dictionary"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 4,
          "a.npy: its shape needs 8 bytes of data, it has 4"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", 5,
@@ -114,7 +117,8 @@ static void test_refusals(void **state)
     }
     assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8), err);
     tf_npy_fini(&npy);
-    assert_fails(tf_npy_load(&npy, "a.npy", 7, &err), TF_MEMORY, err, "a.npy: 8 bytes of data, the limit is 7");
+    assert_fails(tf_npy_load(&npy, "a.npy", 7, &err), TF_MEMORY, err,
+                 "a.npy: 8 bytes of data, the limit is 7");
     assert_int_equal(tf_npy_load(&npy, "none.npy", 7, &err), TF_NOINPUT);
     save_bytes("b.npy", "PK\3\4", 4);
     assert_fails(tf_npy_load(&npy, "b.npy", 7, &err), TF_DATA, err, "b.npy: not an .npy file");
@@ -150,7 +154,8 @@ static void test_writes(void **state)
         struct tf_out out;
         struct image image;
         char text[118 + 1];
-        int used = snprintf(text, sizeof(text), "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }", texts[i]);
+        int used = snprintf(text, sizeof(text),
+                            "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }", texts[i]);
 
         memset(text + used, ' ', sizeof(text) - (size_t)used);
         text[117] = '\n';
@@ -176,8 +181,9 @@ static void test_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads),      cmocka_unit_test(test_versions), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_truncation), cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_reads),    cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_writes),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

@@ -59,7 +59,7 @@ static void expect_ids(const char *separator, const char *text, const uint16_t *
     assert_memory_equal(out, ids, count * sizeof(*ids));
 }
 
-#define EXPECT_IDS(separator, text, ...) \
+#define EXPECT_IDS(separator, text, ...)                         \
     expect_ids(separator, text, (const uint16_t[]){__VA_ARGS__}, \
                sizeof((const uint16_t[]){__VA_ARGS__}) / sizeof(uint16_t))
 
@@ -90,7 +90,8 @@ static void pieces_join(const char *separator, const char *text)
             size_t at = 0, count = 0;
             for (int i = 0; i < 2; i++) {
                 size_t used;
-                count += tf_tokenizer_encode_piece(&tokenizer, text + at, ends[i] - at, &used, ids + count);
+                count += tf_tokenizer_encode_piece(&tokenizer, text + at, ends[i] - at, &used,
+                                                   ids + count);
                 at += used;
                 assert_true(at <= ends[i]);
                 assert_true(ends[i] - at < (strlen(separator) > 0 ? strlen(separator) : 1));
@@ -174,17 +175,19 @@ static void damaged_blobs(void **state)
     refused("", "tokenizer: expected the keys kind and separator");
     refused("kind: bytes\n", "tokenizer: expected the keys kind and separator");
     refused("kind: bytes\nseparator: [a]\n", "tokenizer: expected the keys kind and separator");
-    refused("kind: bytes\nseparator: x\nmore: 1\n", "tokenizer: expected the keys kind and separator");
+    refused("kind: bytes\nseparator: x\nmore: 1\n",
+            "tokenizer: expected the keys kind and separator");
     refused("kind: bpe\nseparator: x\n", "tokenizer: expected bytes, found \"bpe\"");
     refused("- a\n", "tokenizer: expected the keys kind and separator");
-    refused("kind: [\n", "tokenizer:2:1: did not find expected node content (while parsing a flow node)");
+    refused("kind: [\n",
+            "tokenizer:2:1: did not find expected node content (while parsing a flow node)");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes),    cmocka_unit_test(wrong_ones), cmocka_unit_test(encoding),
-        cmocka_unit_test(pieces),   cmocka_unit_test(decoding),   cmocka_unit_test(blobs),
+        cmocka_unit_test(sizes),         cmocka_unit_test(wrong_ones), cmocka_unit_test(encoding),
+        cmocka_unit_test(pieces),        cmocka_unit_test(decoding),   cmocka_unit_test(blobs),
         cmocka_unit_test(damaged_blobs),
     };
 

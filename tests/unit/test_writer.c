@@ -24,12 +24,13 @@ static float unpacked(enum tf_dtype dtype, uint16_t bits)
     return x;
 }
 
-/* Every narrow number survives the way through f32; half way between two neighbours goes to the even one, a little
- * more or less to the nearer. */
+/* Every narrow number survives the way through f32; half way between two neighbours goes to the
+ * even one, a little more or less to the nearer. */
 static void check_narrow(enum tf_dtype dtype, uint16_t infinity)
 {
     for (uint32_t bits = 0; bits < infinity; bits++) {
-        float low = unpacked(dtype, (uint16_t)bits), high = unpacked(dtype, (uint16_t)(bits + 1)), middle;
+        float low = unpacked(dtype, (uint16_t)bits), high = unpacked(dtype, (uint16_t)(bits + 1)),
+              middle;
 
         assert_int_equal(packed(dtype, low), bits);
         assert_int_equal(packed(dtype, -low), bits | 0x8000);
@@ -96,10 +97,13 @@ static struct tf_store *open_store(const char *path)
     return store;
 }
 
-/* Rows first .. first+count of a table are the sample's; what lies between two rows is left alone. */
-static void check_rows(const struct tf_store *store, const char *name, uint64_t first, uint64_t count)
+/* Rows first .. first+count of a table are the sample's; what lies between two rows is left alone.
+ */
+static void check_rows(const struct tf_store *store, const char *name, uint64_t first,
+                       uint64_t count)
 {
-    size_t table = tf_store_find(store, name), cols = tf_store_table(store, table)->cols, stride = cols + 3;
+    size_t table = tf_store_find(store, name), cols = tf_store_table(store, table)->cols,
+           stride = cols + 3;
     float *rows = malloc(count * stride * sizeof(*rows));
     struct tf_err err = {0};
 
@@ -109,7 +113,8 @@ static void check_rows(const struct tf_store *store, const char *name, uint64_t 
     assert_fine(tf_store_read(store, table, first, count, rows, stride, &err), err);
     for (uint64_t row = 0; row < count; row++)
         for (size_t col = 0; col < stride; col++)
-            assert_true(rows[row * stride + col] == (col < cols ? sample_value(first + row, col) : 99));
+            assert_true(rows[row * stride + col] ==
+                        (col < cols ? sample_value(first + row, col) : 99));
     free(rows);
 }
 
@@ -145,7 +150,8 @@ static void test_round_trip(void **state)
 /* A table of many chunks, as threads > 1 fill more than one batch with. */
 static void write_large(const char *path, int level, enum tf_filter filter, uint64_t piece)
 {
-    struct tf_table_info info = table_info("large", TF_F32, 16384); /* 64 KiB a row, 6 rows a chunk */
+    struct tf_table_info info =
+        table_info("large", TF_F32, 16384); /* 64 KiB a row, 6 rows a chunk */
     struct tf_writer *writer;
     struct tf_err err = {0};
 
@@ -199,7 +205,8 @@ static void test_digest(void **state)
     XXH128_hash_t hash = XXH3_128bits(rows, 64 * 16384 * sizeof(*rows));
 
     (void)state;
-    snprintf(other, sizeof(other), "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    snprintf(other, sizeof(other), "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
     free(rows);
     write_large("a.tfck", 1, TF_FILTER_PLANES, 64);
     digest_of("a.tfck", first);
@@ -215,7 +222,8 @@ static void test_digest(void **state)
     assert_string_equal(first, other);
 }
 
-/* The model digest as tf-checkpoint(5) defines it, built by hand for the sample's four parameter tables. */
+/* The model digest as tf-checkpoint(5) defines it, built by hand for the sample's four parameter
+ * tables. */
 static void test_model_digest(void **state)
 {
     uint8_t record[1024], *at = record;
@@ -316,7 +324,8 @@ static void test_refusals(void **state)
     assert_int_equal(tf_writer_open(&writer, "old.tfck", false, 0, &err), TF_CANTCREATE);
     assert_null(writer);
     assert_fine(tf_writer_open(&writer, "new.tfck", false, 0, &err), err);
-    assert_fails(tf_writer_rows(writer, NULL, 0, 0, &err), TF_INTERNAL, err, "new.tfck: rows before the first table");
+    assert_fails(tf_writer_rows(writer, NULL, 0, 0, &err), TF_INTERNAL, err,
+                 "new.tfck: rows before the first table");
     for (size_t i = 0; i < sizeof(bad_names) / sizeof(bad_names[0]); i++) {
         other = table_info(bad_names[i], TF_F32, 4);
         assert_int_equal(tf_writer_table(writer, &other, &err), TF_DATA);
@@ -329,11 +338,14 @@ static void test_refusals(void **state)
     assert_fails(tf_writer_table(writer, &other, &err), TF_DATA, err,
                  "new.tfck: table b: scale nan, must be 0 or more, and finite");
     assert_fine(tf_writer_table(writer, &info, &err), err);
-    assert_fails(tf_writer_commit(writer, &err), TF_DATA, err, "new.tfck: table b: 0 rows, must have 1 or more");
+    assert_fails(tf_writer_commit(writer, &err), TF_DATA, err,
+                 "new.tfck: table b: 0 rows, must have 1 or more");
     assert_fails(tf_writer_copy(writer, store, 0, &err), TF_DATA, err,
-                 "new.tfck: table b: f32 with filter 1 and 4 columns, cannot take chunks of f32 with filter 1 and 5");
+                 "new.tfck: table b: f32 with filter 1 and 4 columns, cannot take chunks of f32 "
+                 "with filter 1 and 5");
     put_rows(writer, 0, 1, 4);
-    assert_fails(tf_writer_table(writer, &info, &err), TF_DATA, err, "new.tfck: table b: its name must come after b");
+    assert_fails(tf_writer_table(writer, &info, &err), TF_DATA, err,
+                 "new.tfck: table b: its name must come after b");
     tf_writer_close(writer); /* not committed: nothing is left */
     assert_int_equal(access("new.tfck", F_OK), -1);
     assert_int_equal(access(".new.tfck.part", F_OK), -1);
@@ -343,7 +355,8 @@ static void test_refusals(void **state)
 /* Row groups are checked when the file is read back before it gets its name. */
 static void test_row_group(void **state)
 {
-    struct tf_table_info keys = table_info("keys", TF_F32, 2), values = table_info("values", TF_F32, 2);
+    struct tf_table_info keys = table_info("keys", TF_F32, 2),
+                         values = table_info("values", TF_F32, 2);
     struct tf_writer *writer;
     struct tf_err err = {0};
 
@@ -353,7 +366,8 @@ static void test_row_group(void **state)
     put_table(writer, keys, 3);
     put_table(writer, values, 2);
     assert_fails(tf_writer_commit(writer, &err), TF_DATA, err,
-                 "group.tfck: reading it back: .group.tfck.part: directory: row group 9: table keys has 3 rows, table values has 2");
+                 "group.tfck: reading it back: .group.tfck.part: directory: row group 9: table "
+                 "keys has 3 rows, table values has 2");
     tf_writer_close(writer);
     assert_int_equal(access("group.tfck", F_OK), -1);
 }
@@ -378,7 +392,8 @@ static void test_empty(void **state)
     tf_store_close(store);
 }
 
-/* The disk's copy is damaged after a chunk was written: commit sees it, and the target stays as it was. */
+/* The disk's copy is damaged after a chunk was written: commit sees it, and the target stays as it
+ * was. */
 static void test_commit_checks(void **state)
 {
     struct tf_table_info info = table_info("a", TF_F32, 4);

@@ -38,7 +38,8 @@ static void refused(const char *text, const char *message)
 
 static void tree_has_places(void **state)
 {
-    struct tf_yaml *root = parse("# a comment\nmodel:\n  a: 1\n  b: [x, 'y z', {k: v}]\nlast: \"4\"\n");
+    struct tf_yaml *root =
+        parse("# a comment\nmodel:\n  a: 1\n  b: [x, 'y z', {k: v}]\nlast: \"4\"\n");
     const struct tf_yaml *model = tf_yaml_get(root, "model"), *b = tf_yaml_get(model, "b");
 
     (void)state;
@@ -97,8 +98,9 @@ static void syntax_errors_have_places(void **state)
     (void)state;
     refused("a: [1, 2\n",
             "t:2:1: did not find expected ',' or ']' (while parsing a flow sequence)");
-    refused("a:\n\t- b\n",
-            "t:2:1: found character that cannot start any token (while scanning for the next token)");
+    refused(
+        "a:\n\t- b\n",
+        "t:2:1: found character that cannot start any token (while scanning for the next token)");
     refused("a: \xff\n", "t: byte 4: invalid leading UTF-8 octet");
     refused("a: x\xc3", "t: byte 5: incomplete UTF-8 octet sequence");
     refused("a: \x01\n", "t: byte 4: control characters are not allowed");
@@ -152,8 +154,8 @@ static bool as_real(const char *text, double *out)
 
 static void integers(void **state)
 {
-    const char *const wrong[] = {"",    "+1",  "-1",  " 1", "1 ",  "1.0", "1e6",
-                                 "010", "0x1", "1_0", "a",  "18446744073709551616"};
+    const char *const wrong[] = {"",    "+1",  "-1",  " 1",  "1 ", "1.0",
+                                 "1e6", "010", "0x1", "1_0", "a",  "18446744073709551616"};
     unsigned long long value;
 
     (void)state;
@@ -172,12 +174,13 @@ static void integers(void **state)
 
 static void reals(void **state)
 {
-    const char *const wrong[] = {"",  ".",   "-",   "e5",   "1e",  "1e+",  "+1",    " 1",     "1 ",
-                                 "1,5", "nan", "inf", ".inf", "0x1p3", "1.2.3", "--1", "1e999", "1f"};
+    const char *const wrong[] = {"",     ".",     "-",     "e5",  "1e",    "1e+",
+                                 "+1",   " 1",    "1 ",    "1,5", "nan",   "inf",
+                                 ".inf", "0x1p3", "1.2.3", "--1", "1e999", "1f"};
     static const struct {
         const char *text;
         double value;
-    } right[] = {{"0", 0},     {"1e-3", 1e-3}, {"1.0e-3", 1e-3}, {".5", .5},       {"5.", 5},
+    } right[] = {{"0", 0},       {"1e-3", 1e-3}, {"1.0e-3", 1e-3}, {".5", .5},      {"5.", 5},
                  {"-2.5", -2.5}, {"1E+2", 100},  {"007", 7},       {"1e-400", 0.0}, {"0.1", 0.1}};
     double value = 0;
 

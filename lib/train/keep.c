@@ -1,0 +1,90 @@
+#include "train/keep.h"
+
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SUFFIX ".tfck"
+
+/* The length of output without its .tfck. */
+static size_t stem(const char *output)
+{
+    const size_t n = strlen(output), suffix = strlen(SUFFIX);
+    return n > suffix && !strcmp(output + n - suffix, SUFFIX) ? n - suffix : n;
+}
+
+enum tf_code tf_keep_name(char **out, const char *output, const char *word, struct tf_err *err)
+{
+    const size_t size = strlen(output) + strlen(word) + 8;
+    *out = tf_new(size, 1, "file name", err);
+    if (!*out)
+        return TF_MEMORY;
+    snprintf(*out, size, "%.*s.%s" SUFFIX, (int)stem(output), output, word);
+    return TF_OK;
+}
+
+/* The step in NAME.step-N.tfck, or 0 when `name` is not one of `base`'s. */
+static uint64_t step_of(const char *name, const char *base, size_t base_length)
+{
+    unsigned long long step;
+    int end = 0;
+    if (strncmp(name, base, base_length) || sscanf(name + base_length, ".step-%llu" SUFFIX "%n", &step, &end) != 1 || !end ||
+        name[base_length + (size_t)end])
+        return 0;
+    return step;
+}
+
+/* One pass over the folder: how many numbered checkpoints up to `step` there are, and the oldest of them. */
+static size_t oldest(DIR *folder, const char *base, size_t base_length, uint64_t step, uint64_t *first)
+{
+    size_t count = 0;
+    rewinddir(folder);
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        const uint64_t found = step_of(entry->d_name, base, base_length);
+        if (!found || found > step)
+            continue;
+        *first = !count++ || found < *first ? found : *first;
+    }
+    return count;
+}
+
+static enum tf_code prune(const char *output, uint64_t step, uint64_t last, struct tf_err *err)
+{
+    const char *slash = strrchr(output, '/'), *base = slash ? slash + 1 : output;
+    const size_t base_length = stem(output) - (size_t)(base - output);
+    char *path = slash ? tf_strndup(output, (size_t)(base - output), err) : tf_strdup(".", err);
+    if (!path)
+        return TF_MEMORY;
+    DIR *folder = opendir(path);
+    enum tf_code code = TF_OK;
+    if (!folder)
+        code = tf_fail_errno(err, TF_IO, "%s: cannot list the folder", path);
+    for (uint64_t first = 0; !code && oldest(folder, base, base_length, step, &first) > last;) {
+        char name[512];
+        snprintf(name, sizeof name, "%.*s.step-%llu" SUFFIX, (int)base_length, base, (unsigned long long)first);
+        if (unlinkat(dirfd(folder), name, 0))
+            code = tf_fail_errno(err, TF_IO, "%s: cannot remove an old checkpoint", name);
+    }
+    if (folder)
+        closedir(folder);
+    tf_free(path);
+    return code;
+}
+
+enum tf_code tf_keep_step(const char *output, uint64_t step, uint64_t last, struct tf_err *err)
+{
+    char word[32], *name = NULL;
+    snprintf(word, sizeof word, "step-%llu", (unsigned long long)step);
+    enum tf_code code = tf_keep_name(&name, output, word, err);
+    if (!code && unlink(name) && errno != ENOENT)
+        code = tf_fail_errno(err, TF_IO, "%s: cannot replace", name);
+    if (!code && link(output, name))
+        code = tf_fail_errno(err, TF_IO, "%s: cannot link to %s", name, output);
+    tf_free(name);
+    return code ? code : prune(output, step, last, err);
+}

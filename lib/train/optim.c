@@ -1,0 +1,53 @@
+#include "train/optim.h"
+
+#include "base/fmath.h"
+
+#include <math.h>
+
+size_t tf_gradient_norm_room(const struct tf_model *model)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < model->table_count; i++)
+        most = model->tables[i].rows > most ? model->tables[i].rows : most;
+    return most;
+}
+
+double tf_gradient_norm(const struct tf_model *model, double *row_sums)
+{
+    double sum = 0;
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        if (t->frozen)
+            continue;
+#pragma omp parallel for schedule(static)
+        for (size_t r = t->frozen_rows; r < t->rows; r++)
+            row_sums[r] = (double)tf_kernel->dot(t->cols, t->grad + r * t->stride, t->grad + r * t->stride);
+        for (size_t r = t->frozen_rows; r < t->rows; r++)
+            sum += row_sums[r];
+    }
+    return sqrt(sum);
+}
+
+void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step, double rate, double norm)
+{
+    const double *betas = config->optimizer.betas, limit = config->optimizer.grad_clip, over = norm + 1e-6;
+    struct tf_adamw with = {
+        .clip = (float)(limit > 0 && over > limit ? limit / over : 1),
+        .beta1 = (float)betas[0],
+        .beta2 = (float)betas[1],
+        .rate = (float)(rate / (1 - tf_pow_int(betas[0], step + 1))),
+        .correct2 = (float)(1 / (1 - tf_pow_int(betas[1], step + 1))),
+        .eps = (float)config->optimizer.eps,
+    };
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        if (t->frozen)
+            continue;
+        with.decay = (float)(t->decay ? rate * config->optimizer.weight_decay : 0);
+#pragma omp parallel for schedule(static)
+        for (size_t r = t->frozen_rows; r < t->rows; r++) {
+            const size_t at = r * t->stride;
+            tf_kernel->adamw(t->cols, t->value + at, t->grad + at, t->m + at, t->v + at, &with);
+        }
+    }
+}

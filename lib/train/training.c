@@ -1,0 +1,202 @@
+/* Running a trainer: the step loop, which allocates nothing, and the saves and evaluations between steps. */
+#include "train/training.h"
+
+#include "train/keep.h"
+#include "train/optim.h"
+#include "train/schedule.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+double tf_training_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Rows [first, first+count) of the step's batch. */
+static void gather(struct tf_trainer *t, uint64_t first, uint64_t count)
+{
+    const struct tf_config *c = &t->config;
+    const uint64_t T = c->model.seq_length;
+    for (uint64_t b = 0; b < count; b++) {
+        const uint64_t window = tf_corpus_window((enum tf_order)c->data.order, c->train.seed, t->plan.train_windows,
+                                                 c->train.batch_size, t->state.step, first + b);
+        const uint16_t *text = t->train.tokens + window * T;
+        memcpy(t->ids + b * T, text, T * sizeof *text);
+        memcpy(t->targets + b * T, text + 1, T * sizeof *text);
+    }
+}
+
+/* Forward and backward over the whole batch, a micro-batch at a time; the mean loss. */
+static double batch_gradients(struct tf_trainer *t)
+{
+    const uint64_t B = t->config.train.batch_size, T = t->config.model.seq_length;
+    const float weight = (float)(1.0 / (double)(B * T));
+    tf_gradients_clear(t->run);
+    for (uint64_t b = 0; b < B; b += t->micro) {
+        const uint64_t count = B - b < t->micro ? B - b : t->micro;
+        gather(t, b, count);
+        tf_forward(t->run, t->ids, count, T, 0);
+        tf_loss(t->run, t->targets, t->losses + b * T, weight);
+        tf_backward(t->run, t->ids);
+    }
+    tf_gradients_finish(t->run);
+    double sum = 0;
+    for (uint64_t i = 0; i < B * T; i++)
+        sum += (double)t->losses[i];
+    return sum / (double)(B * T);
+}
+
+/* The median of the last losses. */
+static float median(const struct tf_state *state)
+{
+    float sorted[sizeof state->recent / sizeof *state->recent];
+    for (size_t i = 0; i < state->recent_count; i++) {
+        size_t at = i;
+        for (; at && sorted[at - 1] > state->recent[i]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = state->recent[i];
+    }
+    return sorted[state->recent_count / 2];
+}
+
+static void remember(struct tf_state *state, uint64_t window, double loss)
+{
+    while (state->recent_count && state->recent_count >= window)
+        memmove(state->recent, state->recent + 1, --state->recent_count * sizeof *state->recent);
+    if (window)
+        state->recent[state->recent_count++] = (float)loss;
+}
+
+/* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables yet. */
+static enum tf_code guard(const struct tf_trainer *t, double loss, double norm, struct tf_err *err)
+{
+    const double factor = t->config.train.divergence_factor;
+    const bool full = t->state.recent_count && t->state.recent_count >= t->config.train.divergence_window;
+    char last[600] = "none was saved";
+    if (isfinite(loss) && isfinite(norm) && !(factor > 0 && full && loss > factor * (double)median(&t->state)))
+        return TF_OK;
+    if (t->saved_step != UINT64_MAX)
+        snprintf(last, sizeof last, "%s, of step %" PRIu64, t->options.output, t->saved_step);
+    if (!isfinite(loss) || !isfinite(norm))
+        return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss is %g and the gradient's norm %g; last good checkpoint: %s",
+                       t->state.step + 1, loss, norm, last);
+    return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss %g is more than %g times its running median %g; last good checkpoint: %s",
+                   t->state.step + 1, loss, factor, (double)median(&t->state), last);
+}
+
+static enum tf_code step(struct tf_trainer *t, struct tf_err *err)
+{
+    const struct tf_config *c = &t->config;
+    const double rate = tf_schedule_rate(c, t->state.step);
+    const double loss = batch_gradients(t), norm = tf_gradient_norm(t->model, t->row_sums);
+    const enum tf_code code = guard(t, loss, norm, err);
+    if (code)
+        return code;
+    tf_optim_step(t->model, c, t->state.updates, rate, norm);
+    remember(&t->state, c->train.divergence_window, loss);
+    t->state.step++;
+    t->state.updates++;
+    t->state.tokens += c->train.batch_size * c->model.seq_length;
+    if (t->options.events.step) {
+        const double seconds = tf_training_now() - t->began;
+        const struct tf_step_report report = {
+            .step = t->state.step, .tokens = t->state.tokens, .loss = loss, .lr = rate, .grad_norm = norm, .seconds = seconds,
+            .tokens_per_second = seconds > 0 ? (double)(t->state.tokens - t->began_tokens) / seconds : 0,
+        };
+        t->options.events.step(t->options.events.user, &report);
+    }
+    return TF_OK;
+}
+
+/* Writes the run as it stands to path. */
+static enum tf_code save_to(struct tf_trainer *t, const char *path, struct tf_err *err)
+{
+    struct tf_event *stretch = &t->lineage.events[t->lineage.count - 1];
+    stretch->steps = t->state.step;
+    stretch->tokens = t->state.tokens;
+    const enum tf_code code =
+        tf_checkpoint_save(path, t->model, &t->config, &t->tokenizer, &t->state, &t->lineage, err);
+    if (!code && t->options.events.saved)
+        t->options.events.saved(t->options.events.user, path, t->state.step);
+    return code;
+}
+
+static enum tf_code save(struct tf_trainer *t, struct tf_err *err)
+{
+    enum tf_code code = save_to(t, t->options.output, err);
+    if (!code && t->config.train.keep_last)
+        code = tf_keep_step(t->options.output, t->state.step, t->config.train.keep_last, err);
+    t->saved_step = code ? t->saved_step : t->state.step;
+    t->saved_at = tf_training_now();
+    return code;
+}
+
+/* Validation loss; the best so far is remembered, and kept when that is asked for. */
+static enum tf_code evaluate(struct tf_trainer *t, struct tf_err *err)
+{
+    struct tf_eval_result result;
+    tf_evaluator_run(t->evaluator, &result);
+    const bool best = !(result.nats_per_token >= t->state.best_loss);
+    if (best) {
+        t->state.best_loss = result.nats_per_token;
+        t->state.best_step = t->state.step;
+    }
+    if (t->options.events.eval) {
+        const struct tf_eval_report report = {t->state.step, result.nats_per_token, result.bits_per_byte,
+                                              tf_training_now() - t->began, best};
+        t->options.events.eval(t->options.events.user, &report);
+    }
+    if (!best || !t->config.train.keep_best)
+        return TF_OK;
+    char *path = NULL;
+    enum tf_code code = tf_keep_name(&path, t->options.output, "best", err);
+    if (!code)
+        code = save_to(t, path, err);
+    tf_free(path);
+    return code;
+}
+
+static bool every(uint64_t interval, uint64_t at)
+{
+    return interval && at % interval == 0;
+}
+
+/* What is due after a step: evaluation first, so that a save has its result. */
+static enum tf_code after_step(struct tf_trainer *t, bool stop, struct tf_err *err)
+{
+    const struct tf_config *c = &t->config;
+    const bool last = t->state.step == c->train.steps;
+    enum tf_code code = TF_OK;
+    if (t->evaluator && (last || every(c->train.eval_interval, t->state.step)))
+        code = evaluate(t, err);
+    const bool late = c->train.save_minutes > 0 && tf_training_now() - t->saved_at > 60 * c->train.save_minutes;
+    if (!code && (last || stop || late || every(c->train.save_interval, t->state.step)))
+        code = save(t, err);
+    return code;
+}
+
+enum tf_code tf_trainer_run(struct tf_trainer *t, struct tf_err *err)
+{
+    const struct tf_trainer_options *o = &t->options;
+    t->began = t->saved_at = tf_training_now();
+    t->began_tokens = t->state.tokens;
+    while (t->state.step < t->config.train.steps) {
+        enum tf_code code = step(t, err);
+        const bool told = o->stop && *o->stop;
+        const bool out_of_time = o->max_seconds > 0 && tf_training_now() - t->began >= o->max_seconds;
+        if (!code)
+            code = after_step(t, told || out_of_time, err);
+        if (code)
+            return code;
+        if ((told || out_of_time) && t->state.step < t->config.train.steps)
+            return told ? tf_fail(err, TF_STOPPED, "stopped at step %" PRIu64 " of %" PRIu64 "; saved: run again with --resume to go on",
+                                  t->state.step, t->config.train.steps)
+                        : TF_OK;
+    }
+    return TF_OK;
+}

@@ -1,0 +1,325 @@
+/* train/state: the state of a run and the lineage of a model, to YAML and back. */
+#include "train/state.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define DIGEST "0123456789abcdef0123456789abcdef"
+
+static char *print_state(const struct tf_state *state)
+{
+    struct tf_err err = {0};
+    char *text;
+    size_t size;
+
+    assert_int_equal(tf_state_print(state, &text, &size, &err), TF_OK);
+    assert_int_equal(strlen(text), size);
+    return text;
+}
+
+static void state_as_text(void **unused)
+{
+    struct tf_state state = {.step = 500,
+                             .tokens = 384000,
+                             .updates = 700,
+                             .data_hash = UINT64_MAX,
+                             .best_loss = NAN,
+                             .recent_count = 2,
+                             .recent = {2.5f, 0.1f}};
+    char *text = print_state(&state);
+
+    (void)unused;
+    assert_string_equal(text,
+                        "step: 500\ntokens: 384000\nupdates: 700\ndata_hash: 18446744073709551615\n"
+                        "best_loss: none\nbest_step: 0\n"
+                        "recent: [2.5, 0.10000000149011612]\n");
+    tf_free(text);
+}
+
+/* Every number comes back to the bit. */
+static void state_reads_back(void **unused)
+{
+    struct tf_state state = {.step = 1,
+                             .tokens = 2,
+                             .updates = 5,
+                             .data_hash = 3,
+                             .best_loss = 1.0 / 3,
+                             .best_step = 4,
+                             .recent_count = 256};
+    struct tf_state back;
+    struct tf_err err = {0};
+
+    (void)unused;
+    for (uint64_t i = 0; i < 256; i++)
+        state.recent[i] = (float)tf_rng_uniform(1, 2, i);
+    char *text = print_state(&state);
+    memset(&back, 0xff, sizeof(back));
+    assert_int_equal(tf_state_parse(&back, text, strlen(text), &err), TF_OK);
+    assert_int_equal(back.step, 1);
+    assert_int_equal(back.tokens, 2);
+    assert_int_equal(back.updates, 5);
+    assert_int_equal(back.data_hash, 3);
+    assert_true(back.best_loss == state.best_loss);
+    assert_int_equal(back.best_step, 4);
+    assert_int_equal(back.recent_count, 256);
+    assert_memory_equal(back.recent, state.recent, sizeof(state.recent));
+    char *again = print_state(&back);
+    assert_string_equal(again, text);
+    tf_free(text);
+    tf_free(again);
+}
+
+static void empty_state(void **unused)
+{
+    struct tf_state state;
+    struct tf_err err = {0};
+
+    (void)unused;
+    assert_int_equal(tf_state_parse(&state, "", 0, &err), TF_OK);
+    assert_int_equal(state.step, 0);
+    assert_int_equal(state.recent_count, 0);
+    assert_true(isnan(state.best_loss));
+}
+
+static void refuse_state(const char *text, const char *message)
+{
+    struct tf_state state;
+    struct tf_err err = {0};
+
+    assert_int_equal(tf_state_parse(&state, text, strlen(text), &err), TF_DATA);
+    assert_string_equal(err.text, message);
+}
+
+static void damaged_states(void **unused)
+{
+#define REST "tokens: 1\nupdates: 1\ndata_hash: 1\nbest_step: 1\n"
+    static char many[2048];
+    size_t at = (size_t)snprintf(many, sizeof(many), "step: 1\n" REST "best_loss: 1\nrecent: [0");
+
+    (void)unused;
+    refuse_state("[]\n", "state:1:1: expected a mapping");
+    refuse_state("x\n", "state:1:1: expected a mapping");
+    refuse_state("step: 1\n", "state:1:1: the key tokens is missing");
+    refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nmore: 1\n",
+                 "state:1:1: 8 keys, expected 7");
+    refuse_state("step: -1\n" REST "best_loss: none\nrecent: []\n",
+                 "state:1:7: step: expected an integer");
+    refuse_state("step: 1\n" REST "best_loss: nan\nrecent: []\n",
+                 "state:6:12: best_loss: expected a number or none");
+    refuse_state("step: 1\n" REST "best_loss: 1\nrecent: 1\n",
+                 "state:7:9: recent: expected a list of at most 256 numbers");
+    refuse_state("step: 1\n" REST "best_loss: 1\nrecent: [1, x]\n",
+                 "state:7:13: recent: expected a number");
+    refuse_state("step: 1\n" REST "best_loss: 1\nrecent: [1e300]\n",
+                 "state:7:10: recent: expected a number");
+    for (int i = 0; i < 256; i++)
+        at += (size_t)snprintf(many + at, sizeof(many) - at, ",0");
+    snprintf(many + at, sizeof(many) - at, "]\n");
+    refuse_state(many, "state:7:9: recent: expected a list of at most 256 numbers");
+}
+
+static struct tf_event *add(struct tf_lineage *lineage)
+{
+    struct tf_err err = {0};
+    struct tf_event *event = tf_lineage_add(lineage, &err);
+
+    assert_non_null(event);
+    return event;
+}
+
+/* Trained, grown, trained on. */
+static struct tf_lineage sample(void)
+{
+    struct tf_lineage lineage = {0};
+    struct tf_err err = {0};
+    struct tf_event *event = add(&lineage);
+
+    event->steps = 500;
+    event->tokens = 384000;
+    event = add(&lineage);
+    event->kind = TF_EVENT_GROW;
+    strcpy(event->from, DIGEST);
+    strcpy(event->keys, "zero");
+    strcpy(event->values, "random");
+    strcpy(event->scale, "keep");
+    event->seed = 7;
+    event->row_count = 2;
+    event->rows = tf_new(2, sizeof(*event->rows), "rows", &err);
+    assert_non_null(event->rows);
+    strcpy(event->rows[0].name, "layers.0.attn.q");
+    event->rows[0].before = 128;
+    event->rows[0].after = 256;
+    strcpy(event->rows[1].name, "layers.0.ffn");
+    event->rows[1].before = 512;
+    event->rows[1].after = 1024;
+    event = add(&lineage);
+    strcpy(event->from, "00000000000000000000000000000001");
+    event->steps = 3;
+    event->tokens = UINT64_MAX;
+    return lineage;
+}
+
+static const char sample_text[] = "- event: train\n"
+                                  "  from: \"\"\n"
+                                  "  steps: 500\n"
+                                  "  tokens: 384000\n"
+                                  "- event: grow\n"
+                                  "  from: \"" DIGEST "\"\n"
+                                  "  keys: zero\n"
+                                  "  values: random\n"
+                                  "  scale: keep\n"
+                                  "  seed: 7\n"
+                                  "  rows:\n"
+                                  "    layers.0.attn.q: [128, 256]\n"
+                                  "    layers.0.ffn: [512, 1024]\n"
+                                  "- event: train\n"
+                                  "  from: \"00000000000000000000000000000001\"\n"
+                                  "  steps: 3\n"
+                                  "  tokens: 18446744073709551615\n";
+
+static void prints_as(const struct tf_lineage *lineage, const char *expected)
+{
+    struct tf_err err = {0};
+    char *text;
+    size_t size;
+
+    assert_int_equal(tf_lineage_print(lineage, &text, &size, &err), TF_OK);
+    assert_string_equal(text, expected);
+    assert_int_equal(size, strlen(expected));
+    tf_free(text);
+}
+
+static void lineage_there_and_back(void **unused)
+{
+    struct tf_lineage lineage = sample(), back, copy;
+    struct tf_err err = {0};
+
+    (void)unused;
+    prints_as(&lineage, sample_text);
+    assert_int_equal(tf_lineage_parse(&back, sample_text, strlen(sample_text), &err), TF_OK);
+    assert_int_equal(back.count, 3);
+    assert_int_equal(back.events[1].kind, TF_EVENT_GROW);
+    assert_int_equal(back.events[1].rows[1].after, 1024);
+    prints_as(&back, sample_text);
+    assert_int_equal(tf_lineage_copy(&copy, &lineage, &err), TF_OK);
+    assert_ptr_not_equal(copy.events[1].rows, lineage.events[1].rows);
+    tf_lineage_fini(&lineage);
+    prints_as(&copy, sample_text);
+    tf_lineage_fini(&back);
+    tf_lineage_fini(&copy);
+}
+
+static void empty_lineage(void **unused)
+{
+    struct tf_lineage lineage = {0}, copy;
+    struct tf_err err = {0};
+
+    (void)unused;
+    prints_as(&lineage, "");
+    assert_int_equal(tf_lineage_copy(&copy, &lineage, &err), TF_OK);
+    assert_int_equal(copy.count, 0);
+    assert_int_equal(tf_lineage_parse(&lineage, "", 0, &err), TF_OK);
+    assert_int_equal(lineage.count, 0);
+    tf_lineage_fini(&lineage);
+    tf_lineage_fini(&copy);
+}
+
+/* A growth that changed nothing is written, and read, like any other. */
+static void no_rows(void **unused)
+{
+    struct tf_lineage lineage = {0}, back;
+    struct tf_err err = {0};
+    const char *text = "- event: grow\n  from: \"\"\n  keys: zero\n  values: zero\n  scale: count\n"
+                       "  seed: 0\n  rows: {}\n";
+
+    (void)unused;
+    struct tf_event *event = add(&lineage);
+    event->kind = TF_EVENT_GROW;
+    strcpy(event->keys, "zero");
+    strcpy(event->values, "zero");
+    strcpy(event->scale, "count");
+    prints_as(&lineage, text);
+    assert_int_equal(tf_lineage_parse(&back, text, strlen(text), &err), TF_OK);
+    prints_as(&back, text);
+    tf_lineage_fini(&lineage);
+    tf_lineage_fini(&back);
+}
+
+/* What could not be read again is not written. */
+static void too_long_a_lineage(void **unused)
+{
+    struct tf_lineage lineage = {0}, back;
+    struct tf_err err = {0};
+    char *text;
+    size_t size;
+
+    (void)unused;
+    for (int i = 0; i < 11111; i++) /* 11111 * 9 values and the list: exactly 100000 */
+        add(&lineage);
+    assert_int_equal(tf_lineage_print(&lineage, &text, &size, &err), TF_OK);
+    assert_int_equal(tf_lineage_parse(&back, text, size, &err), TF_OK);
+    assert_int_equal(back.count, 11111);
+    tf_lineage_fini(&back);
+    tf_free(text);
+    add(&lineage);
+    assert_int_equal(tf_lineage_print(&lineage, &text, &size, &err), TF_MEMORY);
+    assert_string_equal(err.text, "lineage: 100009 values, the limit is 100000");
+    assert_null(text);
+    tf_lineage_fini(&lineage);
+}
+
+static void refuse_lineage(const char *text, const char *message)
+{
+    struct tf_lineage lineage;
+    struct tf_err err = {0};
+
+    assert_int_equal(tf_lineage_parse(&lineage, text, strlen(text), &err), TF_DATA);
+    assert_string_equal(err.text, message);
+    assert_null(lineage.events);
+}
+
+static void damaged_lineages(void **unused)
+{
+#define GROW "- {event: grow, from: '', keys: a, values: b, scale: c, seed: 1, rows: "
+
+    (void)unused;
+    refuse_lineage("x\n", "lineage:1:1: expected a list");
+    refuse_lineage("a: 1\n", "lineage:1:1: expected a list");
+    refuse_lineage("- x\n", "lineage:1:3: event: expected train or grow");
+    refuse_lineage("- {event: shrink}\n", "lineage:1:3: event: expected train or grow");
+    refuse_lineage("- {event: train}\n", "lineage:1:3: the key from is missing");
+    refuse_lineage("- {event: train, from: '', steps: 1, tokens: x}\n",
+                   "lineage:1:46: tokens: expected an integer");
+    refuse_lineage(
+        "- {event: train, from: 012345678901234567890123456789012, steps: 1, tokens: 1}\n",
+        "lineage:1:24: from: expected a short text");
+    refuse_lineage(GROW "1}\n", "lineage:1:72: rows: expected a mapping");
+    refuse_lineage(GROW "{a: 1}}\n", "lineage:1:76: a: expected the rows before and after");
+    refuse_lineage(GROW "{a: [1, x]}}\n", "lineage:1:76: a: expected the rows before and after");
+    refuse_lineage(GROW "{A: [1, 2]}}\n", "lineage:1:73: rows: expected the name of a Pattention");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(state_as_text),
+        cmocka_unit_test(state_reads_back),
+        cmocka_unit_test(empty_state),
+        cmocka_unit_test(damaged_states),
+        cmocka_unit_test(lineage_there_and_back),
+        cmocka_unit_test(empty_lineage),
+        cmocka_unit_test(no_rows),
+        cmocka_unit_test(too_long_a_lineage),
+        cmocka_unit_test(damaged_lineages),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
