@@ -31,7 +31,8 @@ static const struct tf_opt options[] = {
     {"scale", 0, TF_OPT_CHOICE, &given.scale, "HOW",
      "keep what the function needs, or set it to the token count", "keep|count", 0, 0},
     {"seed", 0, TF_OPT_UINT, &given.seed, "S",
-     "seed of random rows (default: the config's train.seed)", NULL, 0, 0},
+     "seed of random rows (default: the config's train.seed)", NULL, 0,
+     0x1.fffffffffffffp63}, /* the last number stands for the default */
     {"verify", 0, TF_OPT_FLAG, &given.verify, NULL,
      "run both models on random tokens and print the largest difference", NULL, 0, 0},
     {0},
@@ -54,6 +55,7 @@ struct report {
     uint64_t bytes_before, bytes_after; /* of the files; after a dry run the most it could be */
     char digest_before[TF_DIGEST_TEXT],
         digest_after[TF_DIGEST_TEXT]; /* after: "" when none was written */
+    uint64_t memory;                  /* bytes taken at the height of it */
     double difference;                /* -1: not measured */
 };
 
@@ -104,6 +106,8 @@ static void print_text(FILE *file, const struct report *report)
             growth->why);
     fprintf(file, "file          %s -> %s%s\n", tf_ui_bytes(before, report->bytes_before),
             report->output ? "" : "at most ", tf_ui_bytes(after, report->bytes_after));
+    if (!report->output)
+        fprintf(file, "memory        %s\n", tf_ui_bytes(before, report->memory));
     if (report->difference >= 0)
         fprintf(file, "largest logit difference: %.3g\n", report->difference);
 }
@@ -152,6 +156,7 @@ static void print_json(FILE *file, const struct report *report)
     json_tokens(&json, report->growth);
     json_pair(&json, "parameters", report->parameters_before, report->parameters_after);
     json_pair(&json, "bytes", report->bytes_before, report->bytes_after);
+    tf_json_uint(&json, "memory", report->memory);
     tf_json_object(&json, "digest");
     tf_json_string(&json, "before", report->digest_before);
     json_text(&json, "after", report->digest_after);
@@ -304,14 +309,54 @@ static void count(struct report *report, const struct tf_checkpoint *from)
     report->bytes_after = report->bytes_before + added * sizeof(float) * (moments ? 3 : 1);
 }
 
+/* A model's weights, and what a pass over one window takes. */
+static enum tf_code plan_model(uint64_t *bytes, const struct tf_shape *shape, struct tf_err *err)
+{
+    struct tf_model *plan = NULL;
+    uint64_t run = 0;
+    enum tf_code code = tf_model_plan(&plan, shape, false, err);
+
+    if (!code)
+        code = tf_run_plan(&run, plan, TF_RUN_SCORE, 1, shape->seq, err);
+    if (!code)
+        *bytes += plan->bytes_weights + run;
+    tf_model_free(plan);
+    return code;
+}
+
+/* Tables are written one at a time; to verify takes two whole models. */
+static enum tf_code plan_memory(struct report *report, uint64_t max_memory, struct tf_err *err)
+{
+    const struct tf_growth *growth = report->growth;
+    uint64_t most = 0;
+    enum tf_code code = TF_OK;
+
+    for (uint64_t layer = 0; layer < growth->after.layers; layer++)
+        for (int p = 0; p < TF_PATTENTIONS; p++)
+            if (growth->after.layer[layer].tokens[p] > most)
+                most = growth->after.layer[layer].tokens[p];
+    report->memory = most * tf_table_stride(growth->after.width) * sizeof(float);
+    if (given.verify)
+        code = plan_model(&report->memory, &growth->before, err);
+    if (!code && given.verify)
+        code = plan_model(&report->memory, &growth->after, err);
+    if (!code && max_memory && report->memory > max_memory) {
+        char needed[32], limit[32];
+        code = tf_fail(err, TF_MEMORY, "the growth needs %s of memory; the limit is %s",
+                       tf_ui_bytes(needed, report->memory), tf_ui_bytes(limit, max_memory));
+    }
+    return code;
+}
+
 static enum tf_code grow(const struct tf_common *common, const struct tf_checkpoint *from,
                          struct report *report, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_digest digest;
-    enum tf_code code = TF_OK;
+    enum tf_code code;
 
     count(report, from);
-    if (given.verify)
+    code = plan_memory(report, max_memory, err);
+    if (!code && given.verify)
         code = verify_plan(report, from, err);
     if (!code)
         code = tf_store_model_digest(from->store, &digest, err);
@@ -343,6 +388,10 @@ static enum tf_code run(const struct tf_common *common, const char *input, struc
     code = read_options(&how, &from.config, err);
     if (!code)
         code = tf_grow_plan(&growth, &from.shape, &how, err);
+    if (!code)
+        tf_ui_verbose(&program, common, "keys %s, values %s, scale %s, seed %" PRIu64,
+                      init_names[how.keys], init_names[how.values], scale_names[how.scale],
+                      how.seed);
     if (!code && common->output)
         code = tf_out_check(common->output, common->force, err);
     if (!code)

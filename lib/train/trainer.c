@@ -9,14 +9,19 @@
 #include <math.h>
 #include <string.h>
 
-/* The config of this run: the caller's; with --init the model and the tokenizer are the checkpoint's, except for the length of the context, which is
- * in no table. */
+/* Did the run that is resumed begin with another checkpoint's model? */
+static bool began_from_another(const struct tf_lineage *past)
+{
+    return past->count && past->events[past->count - 1].from[0];
+}
+
+/* The config of this run: the caller's; with --init the model is the checkpoint's, except for the length of the context, which is in no table. */
 static enum tf_code adopt_config(struct tf_trainer *t, const struct tf_config *config, struct tf_err *err)
 {
     enum tf_code code = tf_config_init(&t->config, err);
     if (!code)
         code = tf_config_adopt(&t->config, config, NULL, err);
-    if (!code && t->options.init) {
+    if (!code && (t->options.init || (t->options.resume && began_from_another(&t->from.lineage)))) {
         code = tf_config_adopt(&t->config, &t->from.config, "model", err);
         t->config.model.seq_length = config->model.seq_length;
     }

@@ -143,6 +143,7 @@ frames() {
     works tf-grow -n m.tfck -o g.tfck --ffn x2 --verify
     holds 'largest logit difference: 0'
     holds 'at most'
+    [[ $output =~ memory\ +[0-9.]+\ KiB ]]
     [ ! -e g.tfck ]
     works tf-grow -n m.tfck --ffn x2
     fails 73 'exists already' tf-grow -n m.tfck -o soft.tfck --ffn x2
@@ -192,6 +193,7 @@ frames() {
     [ ! -e x.tfck ]
     [ "$(find . -name '.*.part')" = '' ]
     fails 71 'm.tfck' tf-grow m.tfck -o x.tfck --ffn x2 --max-memory 10K
+    fails 71 'the growth needs' tf-grow m.tfck -o x.tfck --ffn x9999 --max-memory 1M
 }
 
 @test "a full disk leaves no output" {

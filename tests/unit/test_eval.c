@@ -195,8 +195,8 @@ static void test_second_half(void **state)
 
 static void test_max_windows(void **state)
 {
-    static const size_t starts[] = {0, 48, 96}; /* windows 0, 3 and 6 of 10 */
-    struct tf_eval_options options = {.max_windows = 3};
+    static const size_t starts[] = {0, 32, 80, 112}; /* windows 0, 2, 5 and 7 of 10 */
+    struct tf_eval_options options = {.max_windows = 4};
     struct tf_eval_result some, all, most;
     struct tf_corpus corpus;
     struct tally tally = {0};
@@ -205,7 +205,7 @@ static void test_max_windows(void **state)
     (void)state;
     open_fixture(&f);
     make_corpus(&corpus, 161);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         tally_window(&tally, f.model, &corpus, starts[i], SEQ, starts[i] + 1);
     assert_ok(tf_eval(&some, f.model, &corpus, &f.tokenizer, &options, &err), &err);
     check_result(&some, &tally);
