@@ -53,10 +53,10 @@ struct report {
     const char *input, *output; /* output is NULL when none was written */
     uint64_t parameters_before, parameters_after;
     uint64_t bytes_before, bytes_after; /* of the files; after a dry run the most it could be */
-    char digest_before[TF_DIGEST_TEXT],
-        digest_after[TF_DIGEST_TEXT]; /* after: "" when none was written */
-    uint64_t memory;                  /* bytes taken at the height of it */
-    double difference;                /* -1: not measured */
+    char digest_before[TF_DIGEST_TEXT];
+    char digest_after[TF_DIGEST_TEXT]; /* "" when none was written */
+    uint64_t memory;                   /* bytes taken at the height of it */
+    double difference;                 /* -1: not measured */
 };
 
 static const struct {

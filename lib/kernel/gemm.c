@@ -51,7 +51,7 @@ void tf_pack(float *to, struct tf_view b, size_t k, size_t n)
 {
     const size_t nr = tf_kernel->nr, kc = tf_kernel->kc, columns = round_up(n, nr);
     const size_t panels = columns / nr, blocks = (k + kc - 1) / kc;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(k * n))
     for (size_t task = 0; task < blocks * panels; task++) {
         const size_t p = task / panels * kc, j = task % panels * nr;
         const size_t depth = smaller(kc, k - p), count = smaller(nr, n - j);
@@ -76,7 +76,7 @@ void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed
     const size_t threads = (size_t)omp_get_max_threads();
     const size_t columns = row_blocks < 2 * threads ? COLUMN_BLOCK / nr * nr : round_up(n, nr);
     const size_t column_blocks = (n + columns - 1) / columns;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (tf_worth_threads(m * n * k))
     for (size_t task = 0; task < row_blocks * column_blocks; task++) {
         const size_t i = task / column_blocks * rows, j = task % column_blocks * columns;
         /* A column block of a packed B is its own packed B only when B is one block deep; so go block by block. */

@@ -40,6 +40,13 @@ void tf_pack_part(float *to, size_t k, size_t n, struct tf_view b, size_t k0, si
 /* C(m,n) [+]= A(m,k) B(k,n), B packed; rows of C are ldc apart. All threads; tf_kernel->gemm is the same on one. */
 void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed, float *c, size_t ldc, bool add);
 
+/* Is work of so many numbers touched (or multiply-adds done) worth waking the other threads for? That costs some microseconds, and far more
+ * when the machine is busy. */
+static inline bool tf_worth_threads(size_t work)
+{
+    return work > 1 << 15;
+}
+
 /* Rows that one thread should take at a time, of `rows` shared by all threads: a whole number of tiles, few enough to stay in L2. */
 size_t tf_row_block(size_t rows);
 

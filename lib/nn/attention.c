@@ -66,7 +66,7 @@ void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, 
     const size_t H = heads->H, D = heads->D, stride = tf_table_stride(heads->capacity);
     const size_t blocks = (length + QUERY_BLOCK - 1) / QUERY_BLOCK;
     const float scale = 1 / sqrtf((float)D);
-#pragma omp parallel
+#pragma omp parallel if (tf_worth_threads(streams * length * (start + length) * H * D))
     {
         float *p = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
 #pragma omp for schedule(static)
@@ -164,7 +164,7 @@ void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t 
                            struct tf_matrix v, struct tf_matrix out, const float *stats, struct tf_matrix dout, struct tf_matrix dq,
                            struct tf_matrix dk, struct tf_matrix dv, const struct tf_scratch *scratch)
 {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (tf_worth_threads(streams * length * length * heads->H * heads->D))
     for (size_t pair = 0; pair < streams * heads->H; pair++) {
         const size_t row = pair / heads->H * length, h = pair % heads->H, column = h * heads->D;
         const struct back_scratch s = back_scratch(heads, scratch);
@@ -195,7 +195,7 @@ void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, siz
     const size_t half = rope->rotated / 2;
     if (!half)
         return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(streams * length * half * heads->H))
     for (size_t row = 0; row < streams * length; row++) {
         const size_t at = (start + row % length) * half;
         for (size_t h = 0; h < heads->H; h++)

@@ -54,7 +54,7 @@ void tf_loss(struct tf_run *run, const uint16_t *targets, float *losses, float w
     for (size_t row = 0; row < rows; row += run->chunk) {
         const size_t count = rows - row < run->chunk ? rows - row : run->chunk;
         logits_chunk(run, row, count);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(count * V))
         for (size_t r = 0; r < count; r++)
             losses[row + r] = cross_entropy(V, run->logits.at + r * run->logits.stride, targets[row + r], weight);
         if (back)

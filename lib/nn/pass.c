@@ -98,7 +98,7 @@ void tf_gradients_clear(struct tf_run *run)
     const struct tf_model *model = run->model;
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
         for (size_t r = 0; r < t->rows; r++)
             memset(t->grad + r * t->stride, 0, t->stride * sizeof(float));
     }
@@ -111,7 +111,7 @@ void tf_gradients_finish(struct tf_run *run)
     const struct tf_table *embed = run->model->embed;
     if (!run->embed_grad.at)
         return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(embed->rows * embed->cols))
     for (size_t r = 0; r < embed->rows; r++)
         tf_kernel->add(embed->cols, embed->grad + r * embed->stride, run->embed_grad.at + r * run->embed_grad.stride);
 }

@@ -78,7 +78,7 @@ void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
     const size_t N = layer->keys->rows, C = layer->keys->cols, block = tf_row_block(rows);
     const double scale = layer->keys->scale;
     const size_t stride = tf_table_stride(N);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (rows > block)
     for (size_t i = 0; i < rows; i += block) {
         const size_t m = rows - i < block ? rows - i : block;
         float *s = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
@@ -101,7 +101,7 @@ void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm
     const size_t N = k->rows, C = k->cols, block = tf_row_block(rows), stride = back->stride;
     tf_pack(back->values, tf_view_transposed(v->value, v->stride), C, N);
     tf_pack(back->keys, tf_view(k->value, k->stride), N, C);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (rows > block)
     for (size_t i = 0; i < rows; i += block) {
         const size_t m = rows - i < block ? rows - i : block;
         float *s = back->s + i * stride, *d = back->da + i * stride;

@@ -19,7 +19,7 @@ double tf_gradient_norm(const struct tf_model *model, double *row_sums)
         const struct tf_table *t = &model->tables[i];
         if (t->frozen)
             continue;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
         for (size_t r = t->frozen_rows; r < t->rows; r++)
             row_sums[r] = (double)tf_kernel->dot(t->cols, t->grad + r * t->stride, t->grad + r * t->stride);
         for (size_t r = t->frozen_rows; r < t->rows; r++)
@@ -44,7 +44,7 @@ void tf_optim_step(const struct tf_model *model, const struct tf_config *config,
         if (t->frozen)
             continue;
         with.decay = (float)(t->decay ? rate * config->optimizer.weight_decay : 0);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
         for (size_t r = t->frozen_rows; r < t->rows; r++) {
             const size_t at = r * t->stride;
             tf_kernel->adamw(t->cols, t->value + at, t->grad + at, t->m + at, t->v + at, &with);

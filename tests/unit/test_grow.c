@@ -401,6 +401,26 @@ static void test_checkpoint(void **state)
     tf_checkpoint_close(&to);
 }
 
+/* Chunks are copied and not made anew: each growth leaves its seam. */
+static void test_seams(void **state)
+{
+    struct tf_grow_options options = {.ffn = target("+1"), .values = TF_INIT_RANDOM};
+    struct tf_checkpoint to;
+
+    (void)state;
+    tiny_file("from.tfck", NULL, true);
+    grow_file("from.tfck", "to.tfck", &options);
+    grow_file("to.tfck", "to.tfck", &options);
+    open_checkpoint(&to, "to.tfck");
+    size_t index = tf_store_find(to.store, "optim.v/layers.1.ffn.values");
+    const struct tf_table_info *info = tf_store_table(to.store, index);
+    assert_int_equal(info->rows, 42);
+    assert_int_equal(info->chunk_count, 3);
+    assert_int_equal(tf_store_chunk(to.store, info->first_chunk)->rows, 40);
+    assert_int_equal(tf_store_chunk(to.store, info->first_chunk + 2)->rows, 1);
+    tf_checkpoint_close(&to);
+}
+
 /* The counts of all layers agree again: one number in the config. */
 static void test_even_counts(void **state)
 {
@@ -492,19 +512,13 @@ static void test_verify(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_promises),
-        cmocka_unit_test(test_scale),
-        cmocka_unit_test(test_split_rows),
-        cmocka_unit_test(test_random_rows),
-        cmocka_unit_test(test_three_growths),
-        cmocka_unit_test(test_checkpoint),
-        cmocka_unit_test(test_even_counts),
-        cmocka_unit_test(test_split_checkpoint),
-        cmocka_unit_test(test_existing_output),
-        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_targets),         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_promises),
+        cmocka_unit_test(test_scale),           cmocka_unit_test(test_split_rows),
+        cmocka_unit_test(test_random_rows),     cmocka_unit_test(test_three_growths),
+        cmocka_unit_test(test_checkpoint),      cmocka_unit_test(test_even_counts),
+        cmocka_unit_test(test_seams),           cmocka_unit_test(test_split_checkpoint),
+        cmocka_unit_test(test_existing_output), cmocka_unit_test(test_verify),
     };
 
     return cmocka_run_group_tests_name("grow", tests, enter_folder, leave_folder);
