@@ -243,10 +243,13 @@ static enum tf_code plan_memory(struct job *job, uint64_t limit, struct tf_err *
 {
     struct tf_model *model = NULL;
     uint64_t pass;
+    size_t longest = 1; /* bytes of a prompt, which are not fewer than its tokens */
     enum tf_code code = tf_model_plan(&model, &job->checkpoint.shape, false, err);
 
+    for (size_t p = 0; p < job->prompt_count; p++)
+        longest = job->prompts[p].size > longest ? job->prompts[p].size : longest;
     if (!code)
-        code = tf_generate_plan(&pass, model, given.samples, err);
+        code = tf_generate_plan(&pass, model, given.samples, longest + given.tokens, err);
     if (!code)
         job->memory = model->bytes_weights + pass;
     tf_model_free(model);

@@ -4,8 +4,9 @@
 
 /* Rows of A and C that a thread works on at a time: 96 x 256 floats of A are 96 KiB, well inside L2 beside the panel of B. */
 #define ROW_BLOCK 96
-/* Columns of C, where there are too few rows for all threads. */
-#define COLUMN_BLOCK 256
+/* Pieces of work a thread, where columns are shared out as well because there are too few blocks of rows: enough that none waits long for the
+ * last. */
+#define PIECES 4
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -69,12 +70,18 @@ size_t tf_row_block(size_t rows)
     return smaller(round_up((rows + threads - 1) / threads, tf_kernel->mr), round_up(ROW_BLOCK, tf_kernel->mr));
 }
 
+/* Columns of C that go together, a whole number of panels. */
+static size_t column_block(size_t n, size_t row_blocks)
+{
+    const size_t nr = tf_kernel->nr, pieces = PIECES * (size_t)omp_get_max_threads();
+    return row_blocks >= pieces ? round_up(n, nr) : round_up(n * row_blocks / pieces + 1, nr);
+}
+
 void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed, float *c, size_t ldc, bool add)
 {
     const size_t nr = tf_kernel->nr, rows = tf_row_block(m);
     const size_t row_blocks = (m + rows - 1) / rows;
-    const size_t threads = (size_t)omp_get_max_threads();
-    const size_t columns = row_blocks < 2 * threads ? COLUMN_BLOCK / nr * nr : round_up(n, nr);
+    const size_t columns = column_block(n, row_blocks);
     const size_t column_blocks = (n + columns - 1) / columns;
 #pragma omp parallel for schedule(dynamic) if (tf_worth_threads(m * n * k))
     for (size_t task = 0; task < row_blocks * column_blocks; task++) {

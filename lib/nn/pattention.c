@@ -71,26 +71,74 @@ static void activate_back(enum tf_norm norm, double scale, size_t n, float *s, f
     }
 }
 
+/* A forward pass, as its blocks of rows see it. */
+struct block {
+    const struct tf_pattention *layer;
+    enum tf_norm norm;
+    const struct tf_pattention_pack *pack;
+    struct tf_matrix x, y, residual;
+    const struct tf_scores *scores;
+};
+
+/* Where A of row i goes: to the scores that are kept, or to the scratch that S will overwrite. */
+static struct tf_matrix score_rows(const struct block *b, size_t i, float *s)
+{
+    return b->scores ? (struct tf_matrix){b->scores->a + i * b->scores->stride, b->scores->stride}
+                     : (struct tf_matrix){s, tf_table_stride(b->layer->keys->rows)};
+}
+
+static void activate_rows(const struct block *b, size_t i, size_t m, float *s)
+{
+    const size_t N = b->layer->keys->rows;
+    const struct tf_matrix a = score_rows(b, i, s);
+    float unused[2];
+    for (size_t r = 0; r < m; r++)
+        activate(b->norm, b->layer->keys->scale, N, s + r * tf_table_stride(N), a.at + r * a.stride,
+                 b->scores ? b->scores->stats + 2 * (i + r) : unused);
+}
+
+static void add_residual(const struct block *b, size_t i, size_t m)
+{
+    for (size_t r = i; b->residual.at && r < i + m; r++)
+        tf_kernel->add(b->layer->keys->cols, b->y.at + r * b->y.stride, b->residual.at + r * b->residual.stride);
+}
+
+/* A block of rows on this thread, its scores in cache from the first product to the second. */
+static void forward_block(const struct block *b, size_t i, size_t m, float *s)
+{
+    const size_t N = b->layer->keys->rows, C = b->layer->keys->cols;
+    const struct tf_matrix a = score_rows(b, i, s);
+    tf_kernel->gemm(m, N, C, b->x.at + i * b->x.stride, b->x.stride, 1, b->pack->keys, C, N, a.at, a.stride, false);
+    activate_rows(b, i, m, s);
+    tf_kernel->gemm(m, C, N, s, tf_table_stride(N), 1, b->pack->values, N, C, b->y.at + i * b->y.stride, b->y.stride, false);
+    add_residual(b, i, m);
+}
+
+/* Rows too few to share: all threads share the tables' columns instead. */
+static void forward_few(const struct block *b, size_t m, float *s)
+{
+    const size_t N = b->layer->keys->rows, C = b->layer->keys->cols;
+    const struct tf_matrix a = score_rows(b, 0, s);
+    tf_gemm(m, N, C, tf_view(b->x.at, b->x.stride), b->pack->keys, a.at, a.stride, false);
+    activate_rows(b, 0, m, s);
+    tf_gemm(m, C, N, tf_view(s, tf_table_stride(N)), b->pack->values, b->y.at, b->y.stride, false);
+    add_residual(b, 0, m);
+}
+
 void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm, const struct tf_pattention_pack *pack,
                            size_t rows, struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual,
                            const struct tf_scores *scores, const struct tf_scratch *scratch)
 {
-    const size_t N = layer->keys->rows, C = layer->keys->cols, block = tf_row_block(rows);
-    const double scale = layer->keys->scale;
-    const size_t stride = tf_table_stride(N);
-#pragma omp parallel for schedule(dynamic) if (rows > block)
-    for (size_t i = 0; i < rows; i += block) {
-        const size_t m = rows - i < block ? rows - i : block;
-        float *s = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
-        float *a = scores ? scores->a + i * scores->stride : s, unused[2];
-        const size_t lda = scores ? scores->stride : stride;
-        tf_kernel->gemm(m, N, C, x.at + i * x.stride, x.stride, 1, pack->keys, C, N, a, lda, false);
-        for (size_t r = 0; r < m; r++)
-            activate(norm, scale, N, s + r * stride, a + r * lda, scores ? scores->stats + 2 * (i + r) : unused);
-        tf_kernel->gemm(m, C, N, s, stride, 1, pack->values, N, C, y.at + i * y.stride, y.stride, false);
-        for (size_t r = i; residual.at && r < i + m; r++)
-            tf_kernel->add(C, y.at + r * y.stride, residual.at + r * residual.stride);
+    const struct block b = {layer, norm, pack, x, y, residual, scores};
+    const size_t block = tf_row_block(rows);
+    if (rows <= block) {
+        forward_few(&b, rows, scratch->thread);
+        return;
     }
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < rows; i += block)
+        forward_block(&b, i, rows - i < block ? rows - i : block,
+                      scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size);
 }
 
 void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows, struct tf_matrix x,

@@ -1,4 +1,5 @@
-/* Digests: XXH3-128 over the raw rows of a table, and over the tables of a model. Specified in tf-checkpoint(5). */
+/* Digests: XXH3-128 over the raw rows of a table, and over the tables of a model. Specified in
+ * tf-checkpoint(5). */
 #ifndef TF_STORE_DIGEST_H
 #define TF_STORE_DIGEST_H
 

@@ -172,8 +172,7 @@ static double score(struct tf_eval_result *result, struct pass *pass, struct tf_
 }
 
 struct tf_evaluator {
-    const struct tf_model *model; /* borrowed, as corpus and tokenizer */
-    const struct tf_corpus *corpus;
+    const struct tf_corpus *corpus; /* borrowed, as the tokenizer */
     const struct tf_tokenizer *tokenizer;
     struct tf_eval_options plan;
     struct pass pass;
@@ -206,7 +205,6 @@ enum tf_code tf_evaluator_new(struct tf_evaluator **out, const struct tf_model *
 
     if (e == NULL)
         return TF_MEMORY;
-    e->model = model;
     e->corpus = corpus;
     e->tokenizer = tokenizer;
     code = tf_eval_plan(&e->plan, &model->shape, corpus, options, err);
@@ -230,9 +228,9 @@ void tf_evaluator_run(struct tf_evaluator *e, struct tf_eval_result *result)
     result->nats_per_token = nats / (double)result->tokens;
     result->perplexity = tf_exp(result->nats_per_token);
     result->bits_per_byte = nats / (tf_log(2) * (double)result->bytes);
-    result->stderr_nats =
-        clustered_error(&e->pass, &e->plan, e->corpus->count, count_windows(&e->plan, e->corpus->count),
-                        result->nats_per_token, (double)result->tokens);
+    result->stderr_nats = clustered_error(&e->pass, &e->plan, e->corpus->count,
+                                          count_windows(&e->plan, e->corpus->count),
+                                          result->nats_per_token, (double)result->tokens);
 }
 
 void tf_evaluator_free(struct tf_evaluator *e)

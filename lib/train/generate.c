@@ -410,7 +410,16 @@ void tf_generated_fini(struct tf_generated *generated)
 }
 
 enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, size_t samples,
-                              struct tf_err *err)
+                              size_t tokens, struct tf_err *err)
 {
-    return tf_run_plan(bytes, model, TF_RUN_CACHE, samples, chunk(model), err);
+    size_t ids;
+    enum tf_code code = tf_run_plan(bytes, model, TF_RUN_CACHE, samples, chunk(model), err);
+
+    if (code != TF_OK)
+        return code;
+    if (!tf_mul(&ids, samples, tokens) || !tf_mul(&ids, ids, sizeof(uint16_t)) ||
+        __builtin_add_overflow(*bytes, ids, bytes))
+        return tf_fail(err, TF_MEMORY, "%zu samples of %zu tokens do not fit memory", samples,
+                       tokens);
+    return TF_OK;
 }

@@ -58,7 +58,8 @@ TF_MUST_USE enum tf_code tf_generate(struct tf_generated *out, const struct tf_m
                                      const uint16_t *prompt, size_t count, const struct tf_generate_options *options,
                                      struct tf_generate_stats *stats, struct tf_err *err);
 void tf_generated_fini(struct tf_generated *generated);
-/* The bytes that the model's passes take for so many samples. */
-TF_MUST_USE enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, size_t samples, struct tf_err *err);
+/* The bytes that so many samples of at most `tokens` ids, prompt included, take beside the model: passes and ids. */
+TF_MUST_USE enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, size_t samples, size_t tokens,
+                                          struct tf_err *err);
 
 #endif

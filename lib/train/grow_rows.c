@@ -253,15 +253,15 @@ enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *pa
     return code;
 }
 
-/* Equal numbers differ by 0, infinities too; a NaN on either side differs from everything. */
+/* The same bits, and zeros of either sign, differ by 0; a NaN differs from anything else without
+ * bound. */
 static double largest_difference(const float *a, const float *b, size_t n, double largest)
 {
     for (size_t i = 0; i < n; i++) {
-        double difference = a[i] == b[i] ? 0 : fabs((double)a[i] - (double)b[i]);
-        if (isnan(difference))
-            difference = INFINITY;
-        if (difference > largest)
-            largest = difference;
+        if (a[i] == b[i] || memcmp(&a[i], &b[i], sizeof *a) == 0)
+            continue;
+        double difference = fabs((double)a[i] - (double)b[i]);
+        largest = isnan(difference) ? INFINITY : fmax(largest, difference);
     }
     return largest;
 }

@@ -28,15 +28,21 @@ enum tf_code tf_keep_name(char **out, const char *output, const char *word, stru
     return TF_OK;
 }
 
-/* The step in NAME.step-N.tfck, or 0 when `name` is not one of `base`'s. */
+/* BASE.step-N.tfck, of a base_length bytes long base. */
+static void step_name(char out[512], const char *base, size_t base_length, uint64_t step)
+{
+    snprintf(out, 512, "%.*s.step-%llu" SUFFIX, (int)base_length, base, (unsigned long long)step);
+}
+
+/* The step of a numbered checkpoint of base's, or 0 when `name` is not, to the letter, the name of one. */
 static uint64_t step_of(const char *name, const char *base, size_t base_length)
 {
     unsigned long long step;
-    int end = 0;
-    if (strncmp(name, base, base_length) || sscanf(name + base_length, ".step-%llu" SUFFIX "%n", &step, &end) != 1 || !end ||
-        name[base_length + (size_t)end])
+    char own[512];
+    if (strncmp(name, base, base_length) || sscanf(name + base_length, ".step-%llu", &step) != 1)
         return 0;
-    return step;
+    step_name(own, base, base_length, step);
+    return strcmp(name, own) ? 0 : step;
 }
 
 /* One pass over the folder: how many numbered checkpoints up to `step` there are, and the oldest of them. */
@@ -66,7 +72,7 @@ static enum tf_code prune(const char *output, uint64_t step, uint64_t last, stru
         code = tf_fail_errno(err, TF_IO, "%s: cannot list the folder", path);
     for (uint64_t first = 0; !code && oldest(folder, base, base_length, step, &first) > last;) {
         char name[512];
-        snprintf(name, sizeof name, "%.*s.step-%llu" SUFFIX, (int)base_length, base, (unsigned long long)first);
+        step_name(name, base, base_length, first);
         if (unlinkat(dirfd(folder), name, 0))
             code = tf_fail_errno(err, TF_IO, "%s: cannot remove an old checkpoint", name);
     }

@@ -173,6 +173,7 @@ $one" ]
     holds 'prompts   1, samples of each 3'
     [ ! -e text ]
     fails 66 'gone' tf-generate m.tfck --prompts gone --dry-run
+    fails 71 'bytes are needed' tf-generate m.tfck --samples 4096 -n 16777216 --max-memory 1G --dry-run
 }
 
 @test "calls and inputs that are wrong" {

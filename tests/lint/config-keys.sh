@@ -1,5 +1,4 @@
 #!/bin/sh
-# usage: config-keys.sh TF-TRAIN TF-CONFIG.5
 # tf-config(5) documents the keys that the program has, with their types, ranges and defaults, and no others; and its
 # examples are configs that the program takes.
 #
@@ -8,9 +7,9 @@
 #     # Layers, each an attention block and a feed-forward block
 #     # integer from 1 to 1024
 #     num_layers: 4
-[ $# -eq 2 ] || { sed -n '2s/^# //p' "$0" >&2; exit 64; }
-train=$(realpath "$1") && page=$(realpath "$2") || exit
+# Wants tf-train in TF_BIN (build/cli).
 cd "$(dirname "$0")/../.." || exit
+train=${TF_BIN:-build/cli}/tf-train page=man/tf-config.5
 export LC_ALL=C
 scratch=$(mktemp -d) || exit
 trap 'rm -rf "$scratch"' EXIT

@@ -89,140 +89,141 @@ static void tell(const struct story *story, struct heard *heard, struct tf_gener
 }
 
 /* One row a story: what was heard piece by piece, how it ended, after how many tokens. */
+static const struct {
+    struct story story;
+    const char *heard;
+    enum tf_finish finish;
+    size_t tokens;
+} told[] = {
+    /* Whole UTF-8 sequences only, of 2, 3 and 4 bytes; the separator ends it. */
+    {{.chain = {'A', 0xc3, 0xa9, 'B', 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x98, 0x80, 256, 'x'},
+      .tokens = 20,
+      .separator = "<e>"},
+     "|\u00e9|B|||\u20ac||||\U0001f600||",
+     TF_FINISH_END,
+     11},
+    /* Bytes that are not UTF-8: a lone lead, a broken sequence, one that cannot begin. */
+    {{.chain = {'A', 0xc3, 'B', 0xe2, 0x82, 'C', 0xff, 0xed, 0xa0, 'D'},
+      .tokens = 9,
+      .separator = ""},
+     "|\ufffdB|||\ufffd\ufffdC|\ufffd||\ufffd\ufffd|D|",
+     TF_FINISH_LENGTH,
+     9},
+    /* A sequence that the length cuts. */
+    {{.chain = {'A', 'B', 0xe2, 0x82, 0xac}, .tokens = 3, .separator = ""},
+     "B||\ufffd\ufffd|",
+     TF_FINISH_LENGTH,
+     3},
+    /* The separator in the text. */
+    {{.chain = {'A', 'B', 256, 'C'}, .tokens = 3, .separator = "<e>", .ignore_end = true},
+     "B|<e>|C|",
+     TF_FINISH_LENGTH,
+     3},
+    {{.chain = {'A', 'B', 256, 'C'}, .tokens = 2, .separator = "<e>"}, "B||", TF_FINISH_END, 2},
+    /* A stop text over several tokens is held back, and left out. */
+    {{.chain = {'A', 'x', 'b', 'c', 'd', 'y'},
+      .tokens = 9,
+      .separator = "",
+      .stop = {"bcd"},
+      .stop_count = 1},
+     "x||||",
+     TF_FINISH_STOP,
+     4},
+    /* Held back in vain. */
+    {{.chain = {'A', 'b', 'c', 'x', 'y'},
+      .tokens = 4,
+      .separator = "",
+      .stop = {"bcd"},
+      .stop_count = 1},
+     "||bcx|y|",
+     TF_FINISH_LENGTH,
+     4},
+    {{.chain = {'A', 'x', 'b', 'c'},
+      .tokens = 3,
+      .separator = "",
+      .stop = {"bcd"},
+      .stop_count = 1},
+     "x||bc|",
+     TF_FINISH_LENGTH,
+     3},
+    {{.chain = {'A', 'x', 'b', 256},
+      .tokens = 9,
+      .separator = "<e>",
+      .stop = {"bcd"},
+      .stop_count = 1},
+     "x||b|",
+     TF_FINISH_END,
+     3},
+    /* The first to be whole wins; of those that end together, the longest. */
+    {{.chain = {'A', 'x', 'b', 'c', 'd'},
+      .tokens = 9,
+      .separator = "",
+      .stop = {"xbcd", "bc"},
+      .stop_count = 2},
+     "||x|",
+     TF_FINISH_STOP,
+     3},
+    {{.chain = {'A', 'x', 'b', 'c', 'd'},
+      .tokens = 9,
+      .separator = "",
+      .stop = {"c", "xbc", "bc"},
+      .stop_count = 3},
+     "|||",
+     TF_FINISH_STOP,
+     3},
+    /* In the middle of a token's bytes, after a beginning that came to nothing. */
+    {{.chain = {'A', 'x', 256, 'y'},
+      .tokens = 9,
+      .separator = "aaabc",
+      .ignore_end = true,
+      .stop = {"aab"},
+      .stop_count = 1},
+     "x|a|",
+     TF_FINISH_STOP,
+     2},
+    /* Begun UTF-8 before a beginning stop text. */
+    {{.chain = {'A', 0xc3, 'b', 'x'},
+      .tokens = 3,
+      .separator = "",
+      .stop = {"bcd"},
+      .stop_count = 1},
+     "||\ufffdbx|",
+     TF_FINISH_LENGTH,
+     3},
+    {{.chain = {'A', 0xc3, 0xa9, 'x'},
+      .tokens = 3,
+      .separator = "",
+      .stop = {"\u00e9"},
+      .stop_count = 1},
+     "||",
+     TF_FINISH_STOP,
+     2},
+    /* The callback has heard enough: what is held back comes last. */
+    {{.chain = {'A', 'x', 'y', 'b', 'c', 'z'},
+      .tokens = 5,
+      .separator = "",
+      .stop = {"bcd"},
+      .stop_count = 1,
+      .enough = 3},
+     "x|y||b|",
+     TF_FINISH_LENGTH,
+     3},
+    {{.chain = {'A', 'x'}, .tokens = 0, .separator = ""}, "|", TF_FINISH_LENGTH, 0},
+};
+
 static void test_stories(void **state)
 {
-    static const struct {
-        struct story story;
-        const char *heard;
-        enum tf_finish finish;
-        size_t tokens;
-    } cases[] = {
-        /* Whole UTF-8 sequences only, of 2, 3 and 4 bytes; the separator ends it. */
-        {{.chain = {'A', 0xc3, 0xa9, 'B', 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x98, 0x80, 256, 'x'},
-          .tokens = 20,
-          .separator = "<e>"},
-         "|\u00e9|B|||\u20ac||||\U0001f600||",
-         TF_FINISH_END,
-         11},
-        /* Bytes that are not UTF-8: a lone lead, a broken sequence, one that cannot begin. */
-        {{.chain = {'A', 0xc3, 'B', 0xe2, 0x82, 'C', 0xff, 0xed, 0xa0, 'D'},
-          .tokens = 9,
-          .separator = ""},
-         "|\ufffdB|||\ufffd\ufffdC|\ufffd||\ufffd\ufffd|D|",
-         TF_FINISH_LENGTH,
-         9},
-        /* A sequence that the length cuts. */
-        {{.chain = {'A', 'B', 0xe2, 0x82, 0xac}, .tokens = 3, .separator = ""},
-         "B||\ufffd\ufffd|",
-         TF_FINISH_LENGTH,
-         3},
-        /* The separator in the text. */
-        {{.chain = {'A', 'B', 256, 'C'}, .tokens = 3, .separator = "<e>", .ignore_end = true},
-         "B|<e>|C|",
-         TF_FINISH_LENGTH,
-         3},
-        {{.chain = {'A', 'B', 256, 'C'}, .tokens = 2, .separator = "<e>"}, "B||", TF_FINISH_END, 2},
-        /* A stop text over several tokens is held back, and left out. */
-        {{.chain = {'A', 'x', 'b', 'c', 'd', 'y'},
-          .tokens = 9,
-          .separator = "",
-          .stop = {"bcd"},
-          .stop_count = 1},
-         "x||||",
-         TF_FINISH_STOP,
-         4},
-        /* Held back in vain. */
-        {{.chain = {'A', 'b', 'c', 'x', 'y'},
-          .tokens = 4,
-          .separator = "",
-          .stop = {"bcd"},
-          .stop_count = 1},
-         "||bcx|y|",
-         TF_FINISH_LENGTH,
-         4},
-        {{.chain = {'A', 'x', 'b', 'c'},
-          .tokens = 3,
-          .separator = "",
-          .stop = {"bcd"},
-          .stop_count = 1},
-         "x||bc|",
-         TF_FINISH_LENGTH,
-         3},
-        {{.chain = {'A', 'x', 'b', 256},
-          .tokens = 9,
-          .separator = "<e>",
-          .stop = {"bcd"},
-          .stop_count = 1},
-         "x||b|",
-         TF_FINISH_END,
-         3},
-        /* The first to be whole wins; of those that end together, the longest. */
-        {{.chain = {'A', 'x', 'b', 'c', 'd'},
-          .tokens = 9,
-          .separator = "",
-          .stop = {"xbcd", "bc"},
-          .stop_count = 2},
-         "||x|",
-         TF_FINISH_STOP,
-         3},
-        {{.chain = {'A', 'x', 'b', 'c', 'd'},
-          .tokens = 9,
-          .separator = "",
-          .stop = {"c", "xbc", "bc"},
-          .stop_count = 3},
-         "|||",
-         TF_FINISH_STOP,
-         3},
-        /* In the middle of a token's bytes, after a beginning that came to nothing. */
-        {{.chain = {'A', 'x', 256, 'y'},
-          .tokens = 9,
-          .separator = "aaabc",
-          .ignore_end = true,
-          .stop = {"aab"},
-          .stop_count = 1},
-         "x|a|",
-         TF_FINISH_STOP,
-         2},
-        /* Begun UTF-8 before a beginning stop text. */
-        {{.chain = {'A', 0xc3, 'b', 'x'},
-          .tokens = 3,
-          .separator = "",
-          .stop = {"bcd"},
-          .stop_count = 1},
-         "||\ufffdbx|",
-         TF_FINISH_LENGTH,
-         3},
-        {{.chain = {'A', 0xc3, 0xa9, 'x'},
-          .tokens = 3,
-          .separator = "",
-          .stop = {"\u00e9"},
-          .stop_count = 1},
-         "||",
-         TF_FINISH_STOP,
-         2},
-        /* The callback has heard enough: what is held back comes last. */
-        {{.chain = {'A', 'x', 'y', 'b', 'c', 'z'},
-          .tokens = 5,
-          .separator = "",
-          .stop = {"bcd"},
-          .stop_count = 1,
-          .enough = 3},
-         "x|y||b|",
-         TF_FINISH_LENGTH,
-         3},
-        {{.chain = {'A', 'x'}, .tokens = 0, .separator = ""}, "|", TF_FINISH_LENGTH, 0},
-    };
     (void)state;
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         struct tf_generated out;
         struct heard heard;
         char joined[512] = "";
         size_t n = 0;
-        tell(&cases[i].story, &heard, &out);
-        assert_string_equal(heard.text, cases[i].heard);
-        assert_int_equal(out.finish, cases[i].finish);
-        assert_int_equal(out.count, cases[i].tokens);
+        tell(&told[i].story, &heard, &out);
+        assert_string_equal(heard.text, told[i].heard);
+        assert_int_equal(out.finish, told[i].finish);
+        assert_int_equal(out.count, told[i].tokens);
         for (const char *c = heard.text; *c != '\0'; c++)
             if (*c != '|')
                 joined[n++] = *c;

@@ -501,6 +501,9 @@ static void test_verify(void **state)
     b.model->norm_bias->value[5] = NAN;
     assert_ok(tf_grow_verify(&largest, a.model, b.model, 1, &err), &err);
     assert_true(isinf(largest));
+    a.model->norm_bias->value[5] = NAN;
+    assert_ok(tf_grow_verify(&largest, a.model, b.model, 1, &err), &err);
+    assert_true(largest == 0);
     tiny_free(&b);
     tiny_make(&b, "model.vocab_multiple=64", false);
     assert_int_equal(tf_grow_verify(&largest, a.model, b.model, 1, &err), TF_DATA);
