@@ -476,6 +476,7 @@ void tf_opt_parse(const struct tf_program *program, struct tf_common *common, in
     struct tf_err err = {0};
     enum tf_code code;
 
+    *common = (struct tf_common){0};
     collect_options(&parser);
     code = parse(&parser, argv, &err);
     if (code == TF_OK)

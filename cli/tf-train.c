@@ -226,7 +226,8 @@ static enum tf_code dry_run(const struct job *job, struct tf_err *err)
         plan_json(result.file, tf_trainer_plan(job->trainer));
     else
         plan_text(result.file, tf_trainer_plan(job->trainer));
-    return tf_result_close(&result, err);
+    code = tf_result_close(&result, err);
+    return code ? code : tf_trainer_fits(job->trainer, err);
 }
 
 /* ---- the run ---- */

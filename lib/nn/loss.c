@@ -40,6 +40,9 @@ static void head_backward(struct tf_run *run, size_t row, size_t count)
 static void head_pack(struct tf_run *run)
 {
     const struct tf_table *head = run->model->head;
+    if (run->head_packed)
+        return;
+    run->head_packed = true;
     if (run->mode != TF_RUN_CACHE)
         tf_pack(run->head_keys, tf_view_transposed(head->value, head->stride), head->cols, head->rows);
     if (run->mode == TF_RUN_TRAIN)

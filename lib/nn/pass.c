@@ -46,6 +46,7 @@ void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t 
     const size_t rows = streams * length;
     run->streams = streams;
     run->length = length;
+    run->head_packed = false;
     tf_embed_forward(model->embed, rows, ids, run->kept[0].in);
     for (size_t l = 0; l < model->shape.layers; l++)
         layer_forward(run, l, start);

@@ -34,6 +34,7 @@ struct tf_run {
 
     /* The head: E^T (C,V) and E (V,C) packed, and the logits of a chunk of rows. */
     float *head_keys, *head_values;
+    bool head_packed; /* since the last forward pass */
     struct tf_matrix logits;
     size_t chunk; /* rows */
 

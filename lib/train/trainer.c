@@ -179,10 +179,10 @@ static void take_buffers(struct tf_trainer *t, const struct tf_model *model)
     t->row_sums = tf_arena_take(&t->memory, tf_gradient_norm_room(model), sizeof *t->row_sums);
 }
 
-/* Works out what the run needs, and refuses what this machine cannot have. */
+/* Works out what the run needs. */
 static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
 {
-    const uint64_t B = t->config.train.batch_size, T = t->config.model.seq_length, physical = tf_memory_physical();
+    const uint64_t B = t->config.train.batch_size, T = t->config.model.seq_length;
     struct tf_trainer_plan *plan = &t->plan;
     struct tf_model *model = NULL;
     uint64_t evaluation = 0;
@@ -209,9 +209,6 @@ static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
         plan->train_windows = tf_corpus_windows(&t->train, T);
         plan->valid_tokens = t->valid.count;
         plan->steps_per_epoch = (plan->train_windows + B - 1) / B;
-        if (physical && plan->total > physical)
-            code = tf_fail(err, TF_MEMORY, "this run needs %" PRIu64 " MiB of memory; the machine has %" PRIu64 " MiB",
-                           plan->total >> 20, physical >> 20);
     }
     tf_model_free(model);
     return code;
@@ -253,6 +250,8 @@ static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config,
     if (!code)
         code = make_plan(t, err);
     if (!code && !plan_only)
+        code = tf_trainer_fits(t, err);
+    if (!code && !plan_only)
         code = take_memory(t, err);
     tf_checkpoint_close(&t->from);
     t->from = (struct tf_checkpoint){0};
@@ -281,6 +280,15 @@ enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *con
 const struct tf_trainer_plan *tf_trainer_plan(const struct tf_trainer *trainer)
 {
     return &trainer->plan;
+}
+
+enum tf_code tf_trainer_fits(const struct tf_trainer *trainer, struct tf_err *err)
+{
+    const uint64_t physical = tf_memory_physical(), total = trainer->plan.total;
+    if (!physical || total <= physical)
+        return TF_OK;
+    return tf_fail(err, TF_MEMORY, "this run needs %" PRIu64 " MiB of memory; the machine has %" PRIu64 " MiB", total >> 20,
+                   physical >> 20);
 }
 
 const struct tf_model *tf_trainer_model(const struct tf_trainer *trainer)

@@ -169,6 +169,9 @@ figure() {
     holds 'windows   '
     holds ' of 32 tokens, '
     [ ! -e figures.txt ]
+    plan=$output
+    works tf-eval -v m.tfck text.txt --stride 16
+    [ "$stderr" = "$plan" ]
     fails 66 'gone.txt' tf-eval -n m.tfck gone.txt
     fails 65 'fewer than one window' tf-eval -n m.tfck - <<<short
 }

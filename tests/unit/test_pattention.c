@@ -163,7 +163,7 @@ static void check_backward_shape(enum tf_norm norm, size_t rows, size_t N, size_
 static void check_backward(void)
 {
     for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
-        check_backward_shape(norm, 3, 2, 1, 1);
+        check_backward_shape(norm, 3, 2, 2, 1);
         check_backward_shape(norm, 5, 7, 6, 1);
         check_backward_shape(norm, 31, 33, 19, 37);
         check_backward_shape(norm, 7, 50, 40, 211);
