@@ -270,7 +270,7 @@ static bool names_npy(const char *path)
 enum tf_code tf_inspect_dump(struct tf_inspect *inspect, struct tf_err *err)
 {
     struct tf_store *store = NULL;
-    struct range range;
+    struct range range = {0};
     enum tf_code code =
         tf_store_open(&store, inspect->operands[0], inspect->common->max_memory, err);
 
