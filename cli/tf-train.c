@@ -169,10 +169,15 @@ static enum tf_code metrics_close(struct job *job, enum tf_code code, struct tf_
     job->metrics = NULL;
     if (!file)
         return code;
-    const bool failed = ferror(file) | (job->to_stdout ? fflush(file) : fclose(file));
-    if (failed && !code)
-        return tf_fail(err, TF_IO, "%s: metrics could not all be written", job->to_stdout ? "standard output" : given.metrics);
-    return code;
+    struct tf_err why;
+    enum tf_code written = TF_OK;
+    if (job->to_stdout)
+        written = tf_result_close(&(struct tf_result){.file = stdout}, &why);
+    else if (ferror(file) | fclose(file))
+        written = tf_fail(&why, TF_IO, "%s: metrics could not all be written", given.metrics);
+    if (!code && written)
+        *err = why;
+    return code ? code : written;
 }
 
 /* ---- dry run ---- */
@@ -277,6 +282,8 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
         return tf_fail(err, TF_USAGE, "-o OUT.tfck is needed");
     if (given.resume && given.init)
         return tf_fail(err, TF_USAGE, "--resume goes on with a run, --init begins one: only one can be");
+    if (job->common->json && given.metrics)
+        return tf_fail(err, TF_USAGE, "--json writes the metrics to standard output, --metrics to a file: only one can be");
     enum tf_code code = load_config(job, operands[0], err);
     if (!code)
         code = make_trainer(job, err);

@@ -8,8 +8,16 @@ need_packages gcc libc6-dev meson ninja-build pkg-config libyaml-dev libzstd-dev
 
 out=quickstart-out
 PATH=$PWD/build/cli:$PATH
+# Prints a command as it could be typed, and runs it.
 run() {
-    printf '\n$ %s\n' "$*" >&2
+    printf '\n$' >&2
+    for word; do
+        case $word in
+        *[!A-Za-z0-9_./=+-]*) printf " '%s'" "$word" >&2 ;;
+        *) printf ' %s' "$word" >&2 ;;
+        esac
+    done
+    echo >&2
     "$@"
 }
 
@@ -18,7 +26,7 @@ run ninja -C build
 mkdir -p $out
 echo '*' >$out/.gitignore
 
-run tf-train data/configs/quick.yaml -o $out/small.tfck --force
+run tf-train data/configs/quick.yaml -o $out/small.tfck --force --set train.steps=450
 run tf-eval $out/small.tfck data/stories-valid.txt >$out/small.txt
 cat $out/small.txt
 
@@ -28,7 +36,8 @@ cat $out/grown.txt
 run cmp $out/small.txt $out/grown.txt
 echo 'Twice the tokens, and the loss is the same to the last digit.'
 
-run tf-train data/configs/quick.yaml --init $out/grown.tfck -o $out/trained.tfck --force --set train.steps=150
+run tf-train data/configs/quick.yaml --init $out/grown.tfck -o $out/trained.tfck --force \
+    --set train.steps=80 --set optimizer.lr=1e-3
 run tf-eval $out/trained.tfck data/stories-valid.txt
 
-run tf-generate $out/trained.tfck -p 'One day' -n 600 --temperature 0.7 --seed 1
+run tf-generate $out/trained.tfck -p 'Once there was a' --echo --ignore-end -n 600 --temperature 0.5

@@ -30,6 +30,8 @@ static enum tf_code shape_check(const struct tf_shape *s, struct tf_err *err)
     if (s->width % s->heads)
         return tf_fail(err, TF_CONFIG, "%llu heads do not divide a width of %llu", (unsigned long long)s->heads,
                        (unsigned long long)s->width);
+    if (!(s->rotary_pct >= 0 && s->rotary_pct <= 1))
+        return tf_fail(err, TF_CONFIG, "a share of %g rotated channels: 0 to 1 is needed", s->rotary_pct);
     if (tf_rotated(s) % 2)
         return tf_fail(err, TF_CONFIG, "%zu rotated channels in each head: an even number is needed", tf_rotated(s));
     if (s->width > 1u << 20 || s->vocab > 1u << 16 || s->seq > 1u << 24)

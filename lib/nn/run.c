@@ -137,6 +137,7 @@ static enum tf_code run_new(struct tf_run **out, const struct tf_model *model, e
 {
     const struct tf_shape *s = &model->shape;
     size_t rows;
+    *out = NULL;
     if (!tf_mul(&rows, streams, length) || rows > (size_t)1 << 31)
         return tf_fail(err, TF_MEMORY, "a pass over %zu sequences of %zu tokens is too large", streams, length);
     struct tf_run *run = *out = tf_new(1, sizeof *run, "run", err);

@@ -53,7 +53,7 @@ void tf_embed_backward(struct tf_matrix grad, size_t cols, size_t rows, const ui
 /* y = LN(x) without weights, eps 1e-5; stats rows x 2. And dx += its gradient. */
 void tf_norm_forward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix y, float *stats);
 void tf_norm_backward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix dy, const float *stats, struct tf_matrix dx);
-/* y = x w + b, in place; and the way back: dw, db (NULL: frozen) take each column's sum over the rows in order, dy becomes dx. h: LN's output. */
+/* y = x w + b, in place; and the way back: dw, db take each column's sum over the rows in order, dy becomes dx. h: LN's output. */
 void tf_affine_forward(size_t rows, struct tf_matrix x, const struct tf_table *w, const struct tf_table *b);
 void tf_affine_backward(size_t rows, struct tf_matrix dy, struct tf_matrix h, const struct tf_table *w, const struct tf_table *b);
 

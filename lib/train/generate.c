@@ -388,10 +388,10 @@ enum tf_code tf_generate(struct tf_generated *out, const struct tf_model *model,
                           .stream = tf_rng_stream("sample") + options->first_stream};
     enum tf_code code;
 
-    memset(out, 0, options->samples * sizeof(*out));
     *stats = (struct tf_generate_stats){0};
     if (options->samples == 0)
         return TF_OK;
+    memset(out, 0, options->samples * sizeof(*out));
     code = count > 0 ? begin(&g, prompt, count, err) : begin(&g, &opening, 1, err);
     if (code == TF_OK && options->max_tokens > 0)
         code = decode(&g, stats, err);

@@ -35,10 +35,11 @@ void tf_optim_step(const struct tf_model *model, const struct tf_config *config,
         .clip = (float)(limit > 0 && over > limit ? limit / over : 1),
         .beta1 = (float)betas[0],
         .beta2 = (float)betas[1],
-        .rate = (float)(rate / (1 - tf_pow_int(betas[0], step + 1))),
-        .correct2 = (float)(1 / (1 - tf_pow_int(betas[1], step + 1))),
         .eps = (float)config->optimizer.eps,
     };
+    /* Of the betas as the kernel has them: near 1, rounding moves 1 - beta by up to a hundredth. */
+    with.rate = (float)(rate / (1 - tf_pow_int((double)with.beta1, step + 1)));
+    with.correct2 = (float)(1 / (1 - tf_pow_int((double)with.beta2, step + 1)));
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
         if (t->frozen)

@@ -79,7 +79,7 @@ static enum tf_code load_texts(struct tf_trainer *t, struct tf_err *err)
     if (!tf_corpus_windows(&t->train, T))
         return tf_fail(err, TF_DATA, "%s: the training text has %" PRIu64 " tokens; a window takes %" PRIu64, train->items[0],
                        t->train.count, T + 1);
-    if (t->valid.count && !tf_corpus_windows(&t->valid, T))
+    if ((valid->count || t->config.data.valid_fraction > 0) && !tf_corpus_windows(&t->valid, T))
         return tf_fail(err, TF_DATA, "%s: the validation text has %" PRIu64 " tokens; a window takes %" PRIu64,
                        valid->count ? valid->items[0] : "data.valid_fraction", t->valid.count, T + 1);
     return TF_OK;
@@ -265,7 +265,7 @@ enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *con
     if (!t)
         return TF_MEMORY;
     t->options = *options;
-    t->saved_step = options->resume ? 0 : UINT64_MAX;
+    t->saved_step = UINT64_MAX;
     const enum tf_code code = set_up(t, config, plan_only, err);
     if (code) {
         tf_trainer_free(t);

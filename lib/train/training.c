@@ -1,6 +1,7 @@
 /* Running a trainer: the step loop, which allocates nothing, and the saves and evaluations between steps. */
 #include "train/training.h"
 
+#include "base/mem.h"
 #include "train/keep.h"
 #include "train/optim.h"
 #include "train/schedule.h"
@@ -72,17 +73,33 @@ static void remember(struct tf_state *state, uint64_t window, double loss)
         state->recent[state->recent_count++] = (float)loss;
 }
 
+/* Names the newest checkpoint whose own loss was good: the last one may hold the very model that diverged. */
+static void last_good(const struct tf_trainer *t, char out[600])
+{
+    char word[32], *numbered = NULL;
+    snprintf(word, sizeof word, "step-%" PRIu64, t->good_step);
+    if (t->saved_step == UINT64_MAX)
+        snprintf(out, 600, "none was saved");
+    else if (t->saved_step != t->state.step)
+        snprintf(out, 600, "%s, of step %" PRIu64, t->options.output, t->saved_step);
+    else if (t->good_step && t->config.train.keep_last > 1 && !tf_keep_name(&numbered, t->options.output, word, NULL))
+        snprintf(out, 600, "%s", numbered);
+    else
+        snprintf(out, 600, "none: that of step %" PRIu64 " has this loss", t->saved_step);
+    tf_free(numbered);
+}
+
 /* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables yet. */
 static enum tf_code guard(const struct tf_trainer *t, double loss, double norm, struct tf_err *err)
 {
     const double factor = t->config.train.divergence_factor;
     const bool full = t->state.recent_count && t->state.recent_count >= t->config.train.divergence_window;
-    char last[600] = "none was saved";
-    if (isfinite(loss) && isfinite(norm) && !(factor > 0 && full && loss > factor * (double)median(&t->state)))
+    const bool finite = isfinite(loss) && isfinite(norm);
+    char last[600];
+    if (finite && !(factor > 0 && full && loss > factor * (double)median(&t->state)))
         return TF_OK;
-    if (t->saved_step != UINT64_MAX)
-        snprintf(last, sizeof last, "%s, of step %" PRIu64, t->options.output, t->saved_step);
-    if (!isfinite(loss) || !isfinite(norm))
+    last_good(t, last);
+    if (!finite)
         return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss is %g and the gradient's norm %g; last good checkpoint: %s",
                        t->state.step + 1, loss, norm, last);
     return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss %g is more than %g times its running median %g; last good checkpoint: %s",
@@ -97,6 +114,8 @@ static enum tf_code step(struct tf_trainer *t, struct tf_err *err)
     const enum tf_code code = guard(t, loss, norm, err);
     if (code)
         return code;
+    if (t->saved_step == t->state.step)
+        t->good_step = t->saved_step;
     tf_optim_step(t->model, c, t->state.updates, rate, norm);
     remember(&t->state, c->train.divergence_window, loss);
     t->state.step++;
@@ -141,6 +160,12 @@ static enum tf_code evaluate(struct tf_trainer *t, struct tf_err *err)
 {
     struct tf_eval_result result;
     tf_evaluator_run(t->evaluator, &result);
+    if (!isfinite(result.nats_per_token)) {
+        char last[600];
+        last_good(t, last);
+        return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the validation loss is %g; last good checkpoint: %s", t->state.step,
+                       result.nats_per_token, last);
+    }
     const bool best = !(result.nats_per_token >= t->state.best_loss);
     if (best) {
         t->state.best_loss = result.nats_per_token;

@@ -25,6 +25,7 @@ struct tf_trainer {
     double *row_sums;
     uint64_t micro;                    /* sequences a pass */
     uint64_t saved_step;               /* of the last checkpoint written; UINT64_MAX: none */
+    uint64_t good_step;                /* of the last one whose model had a good loss in the step after; 0: none */
     double began, saved_at;            /* monotonic seconds */
     uint64_t began_tokens;
 };

@@ -159,8 +159,9 @@ static void save_golden(void)
     tf_model_free(model);
 }
 
-/* The reference computes in double. Per step AdamW moves a number by at most about the learning rate, and where a gradient
- * is near zero, float and double disagree on much of that; so tables are held to 1% of what training moved them. */
+/* The reference computes in double. Each step leaves float's rounding, 2^-24, in the weights, and AdamW, which divides gradients by
+ * their own size, carries the relative errors of small gradients over. Measured: 5e-6 of the way that training moved a table at most; ten times that
+ * is allowed. A wrong schedule, decay, clip or t is off by percents. */
 static void check_final(void)
 {
     struct tf_model *before = load("golden.tfck"), *after = load("out.tfck");
@@ -176,8 +177,8 @@ static void check_final(void)
                 moved += pow(e - (double)tf_table_row(first, r)[c], 2);
                 off += pow(e - (double)tf_table_row(table, r)[c], 2);
             }
-        printf("%s moved %g off %g ratio %g\n", table->name, sqrt(moved), sqrt(off), sqrt(off / moved));
-        assert_true(sqrt(off) < 1e-2 * sqrt(moved));
+        if (!(sqrt(off) < 5e-5 * sqrt(moved)))
+            fail_msg("%s: training moved it by %g, and it is off by %g", table->name, sqrt(moved), sqrt(off));
         tf_npy_fini(&final);
     }
     tf_model_free(before);
@@ -305,7 +306,6 @@ static void test_resume_refused(void **state)
     seen.stop_at = 3;
     assert_int_equal(run("stopped.tfck", NULL), TF_STOPPED);
     seen.stop_at = 0;
-    assert_ok(tf_trainer_run == NULL ? TF_INTERNAL : TF_OK, &err);
     assert_says(resume("stopped.tfck", SET("model.ffn_tokens=14")), TF_CONFIG,
                 "stopped.tfck: model.ffn_tokens: the run began with 12, and cannot go on with 14");
     assert_says(resume("stopped.tfck", SET("train.seed=2")), TF_CONFIG,
@@ -363,6 +363,15 @@ static void test_kept_files(void **state)
     assert_int_equal(checkpoint.state.step, 12);
     assert_int_equal(checkpoint.lineage.events[0].tokens, 12 * 6 * 16);
     tf_checkpoint_close(&checkpoint);
+}
+
+static void test_saves_by_the_clock(void **state)
+{
+    (void)state;
+    assert_ok(run("clock.tfck", SET("train.steps=4", "train.save_interval=0", "train.save_minutes=1e-12")), &err);
+    assert_string_equal(seen.saved, "clock.tfck@1 clock.tfck@2 clock.tfck@3 clock.tfck@4 ");
+    assert_ok(run("clock.tfck", SET("train.steps=4", "train.save_interval=0", "train.save_minutes=60")), &err);
+    assert_string_equal(seen.saved, "clock.tfck@4 ");
 }
 
 /* ---- freezing ---- */
@@ -449,14 +458,15 @@ static void test_init(void **state)
 
 /* ---- divergence ---- */
 
-/* whole.tfck with one number of a table replaced. */
-static void spoil(const char *path, const char *name, float value)
+/* whole.tfck at step 10 with one weight and its moment replaced. */
+static void spoil(const char *path, const char *name, float value, float m)
 {
     struct tf_checkpoint from;
     struct tf_model *model = load("whole.tfck");
 
     open_checkpoint(&from, "whole.tfck");
     tf_model_find(model, name)->value[0] = value;
+    tf_model_find(model, name)->m[0] = m;
     from.state.step = 10;
     assert_ok(tf_checkpoint_save(path, model, &from.config, &from.tokenizer, &from.state, &from.lineage, &err), &err);
     tf_checkpoint_close(&from);
@@ -466,40 +476,72 @@ static void spoil(const char *path, const char *name, float value)
 static void test_not_a_number(void **state)
 {
     (void)state;
-    spoil("nan.tfck", "norm.weight", NAN);
-    assert_says(run_from("x.tfck", NULL, "nan.tfck", NULL), TF_DIVERGED, "step 1: the loss is ");
-    assert_says(TF_DIVERGED, TF_DIVERGED, "last good checkpoint: none was saved");
+    spoil("nan.tfck", "norm.weight", NAN, 0);
+    assert_says(run_from("x.tfck", NULL, "nan.tfck", NULL), TF_DIVERGED,
+                "step 1: the loss is nan and the gradient's norm nan; last good checkpoint: none was saved");
     assert_false(exists("x.tfck"));
-    /* What a run goes on from may itself be bad. */
-    assert_says(resume("nan.tfck", NULL), TF_DIVERGED, "step 11: the loss is ");
-    assert_says(TF_DIVERGED, TF_DIVERGED, "last good checkpoint: none: that of step 10 has this loss");
+    assert_says(resume("nan.tfck", NULL), TF_DIVERGED,
+                "step 11: the loss is nan and the gradient's norm nan; last good checkpoint: none: that of step 10 has this loss");
 }
 
-/* Weights that training made infinite are found by the evaluation before they are saved, or called the best. */
+/* An update that spoils the model is found by the evaluation after it, which neither calls it the best nor lets it be saved. */
 static void test_bad_validation(void **state)
 {
-    const char *const *sets = SET("train.eval_interval=1", "train.save_interval=0", "train.keep_best=true", "optimizer.eps=1e-30",
-                                  "optimizer.lr=1000", "optimizer.weight_decay=1000", "optimizer.warmup=0",
-                                  "train.divergence_factor=0", "train.steps=50");
+    struct tf_checkpoint checkpoint;
 
     (void)state;
-    assert_says(run("wild.tfck", sets), TF_DIVERGED, "last good checkpoint: none was saved");
-    for (size_t i = 0; i < seen.eval_count; i++)
-        assert_true(isfinite(seen.evals[i].loss));
+    spoil("wild.tfck", "norm.bias", 0, 3e38f);
+    assert_says(resume("wild.tfck", SET("train.eval_interval=1", "train.save_interval=1", "train.keep_best=true",
+                                        "optimizer.lr=1000")), TF_DIVERGED,
+                "step 11: the validation loss is nan; last good checkpoint: wild.tfck, of step 10");
+    assert_int_equal(seen.step_count, 1);
+    assert_int_equal(seen.eval_count, 0);
+    assert_string_equal(seen.saved, "");
+    open_checkpoint(&checkpoint, "wild.tfck");
+    assert_int_equal(checkpoint.state.step, 10);
+    tf_checkpoint_close(&checkpoint);
 }
 
-static const char *const runaway[] = {"optimizer.lr=300", "optimizer.warmup=7", "optimizer.schedule=constant",
-                                      "train.eval_interval=0", "train.divergence_factor=2", "train.save_interval=3",
-                                      "train.keep_last=2", NULL};
+/* The losses are about 5.6, 5.6, 2e4, 3e5, 8e5: in step 5 the median of four is there, and is passed. */
+#define RUNAWAY(...) \
+    SET("optimizer.lr=300", "optimizer.warmup=7", "optimizer.schedule=constant", "train.eval_interval=0", \
+        "train.divergence_factor=2", __VA_ARGS__)
 
 static void test_running_median(void **state)
 {
+    char text[128];
+
     (void)state;
-    enum tf_code code = run("away.tfck", runaway);
-    printf("%s\n%s\n", err.text, seen.saved);
-    for (size_t i = 0; i < seen.step_count; i++)
-        printf("%g ", seen.steps[i].loss);
-    assert_says(code, TF_DIVERGED, "is more than 2 times its running median");
+    enum tf_code code = run("away.tfck", RUNAWAY("train.save_interval=3"));
+    assert_int_equal(seen.step_count, 4);
+    snprintf(text, sizeof text, " is more than 2 times its running median %g; last good checkpoint: away.tfck, of step 3",
+             (double)(float)seen.steps[2].loss);
+    assert_says(code, TF_DIVERGED, text);
+    assert_int_equal(strncmp(err.text, "step 5: the loss 8", 18), 0);
+    assert_string_equal(seen.saved, "away.tfck@3 ");
+
+    /* What was saved after step 4 is what has the loss of step 5. */
+    assert_says(run("away.tfck", RUNAWAY("train.save_interval=2", "train.keep_last=2")), TF_DIVERGED,
+                "last good checkpoint: away.step-2.tfck");
+    assert_true(exists("away.step-2.tfck"));
+    assert_says(run("away.tfck", RUNAWAY("train.save_interval=2", "train.keep_last=1")), TF_DIVERGED,
+                "last good checkpoint: none: that of step 4 has this loss");
+
+    /* A window of five is not full yet; then it is off. */
+    run("away.tfck", RUNAWAY("train.divergence_window=5"));
+    assert_true(seen.step_count > 4);
+    assert_ok(run("away.tfck", RUNAWAY("train.divergence_factor=0", "train.steps=8")), &err);
+}
+
+/* The window is part of the run: interrupted, it diverges in the same step. */
+static void test_median_goes_on(void **state)
+{
+    (void)state;
+    seen.stop_at = 3;
+    assert_int_equal(run("away.tfck", RUNAWAY("train.save_interval=0")), TF_STOPPED);
+    seen.stop_at = 0;
+    assert_says(resume("away.tfck", RUNAWAY("train.save_interval=0")), TF_DIVERGED, "step 5: the loss 8");
+    assert_int_equal(seen.step_count, 1);
 }
 
 /* ---- the plan ---- */
@@ -509,7 +551,6 @@ static void test_plan(void **state)
     const struct tf_trainer_options options = {.output = "plan.tfck"};
     struct tf_config config;
     struct tf_trainer *dry, *trainer;
-    struct tf_model *saved;
     struct tf_checkpoint checkpoint;
 
     (void)state;
@@ -541,7 +582,6 @@ static void test_plan(void **state)
     }
     assert_int_equal(plan->checkpoint, bytes);
     tf_checkpoint_close(&checkpoint);
-    (void)saved;
     tf_trainer_free(dry);
     tf_config_fini(&config);
 }
@@ -619,11 +659,13 @@ int main(void)
         cmocka_unit_test(test_golden),          cmocka_unit_test(test_resume_anywhere),
         cmocka_unit_test(test_stop_at_the_end), cmocka_unit_test(test_out_of_time),
         cmocka_unit_test(test_micro_batches),   cmocka_unit_test(test_resume_refused),
-        cmocka_unit_test(test_kept_files),      cmocka_unit_test(test_freeze_patterns),
-        cmocka_unit_test(test_freeze_old_tokens), cmocka_unit_test(test_init),
+        cmocka_unit_test(test_kept_files),      cmocka_unit_test(test_saves_by_the_clock),
+        cmocka_unit_test(test_freeze_patterns), cmocka_unit_test(test_freeze_old_tokens),
+        cmocka_unit_test(test_init),
         cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_bad_validation),
-        cmocka_unit_test(test_running_median),  cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_evaluation_plan), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_running_median),  cmocka_unit_test(test_median_goes_on),
+        cmocka_unit_test(test_plan),            cmocka_unit_test(test_evaluation_plan),
+        cmocka_unit_test(test_refused),
     };
 
     return cmocka_run_group_tests_name("trainer", tests, set_up, leave_folder);

@@ -1,0 +1,534 @@
+/* The whole model: its tables, its plans, and its passes against the naive twin. */
+#include "small_model.h"
+
+#include "nn/run.h"
+
+#include <omp.h>
+
+enum { STREAMS = 3, LENGTH = 7, ROWS = STREAMS * LENGTH };
+
+static struct tf_err err;
+
+static struct tf_run *new_run(const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length)
+{
+    struct tf_run *run;
+    assert_ok(tf_run_new(&run, model, mode, streams, length, &err), &err);
+    return run;
+}
+
+static struct tf_shape one_layer(struct tf_layer_shape *layer)
+{
+    *layer = (struct tf_layer_shape){{1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}};
+    return (struct tf_shape){.layers = 1, .width = 8, .heads = 2, .vocab = 10, .seq = 6, .rotary_pct = 0.5, .rotary_base = 10000,
+                             .tied = true, .layer = layer};
+}
+
+static void tables_have_their_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t rows;
+        unsigned group;
+        double scale;
+        bool decay;
+    } want[] = {
+        {"embed.tokens", 10, 1, 0, true},         {"head.tokens", 10, 2, 0, true},
+        {"layers.0.attn.k.keys", 2, 3, 2, true},  {"layers.0.attn.k.values", 2, 3, 2, true},
+        {"layers.0.attn.o.keys", 4, 4, 4, true},  {"layers.0.attn.o.values", 4, 4, 4, true},
+        {"layers.0.attn.q.keys", 1, 5, 1, true},  {"layers.0.attn.q.values", 1, 5, 1, true},
+        {"layers.0.attn.v.keys", 3, 6, 3, true},  {"layers.0.attn.v.values", 3, 6, 3, true},
+        {"layers.0.ffn.keys", 5, 7, 5, true},     {"layers.0.ffn.values", 5, 7, 5, true},
+        {"norm.bias", 1, 8, 0, false},            {"norm.weight", 1, 9, 0, false},
+    };
+    struct tf_layer_shape layer;
+    struct tf_shape shape = one_layer(&layer);
+    struct tf_model *model;
+    shape.tied = false;
+    assert_ok(tf_model_new(&model, &shape, false, &err), &err);
+    assert_int_equal(model->table_count, sizeof want / sizeof *want);
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        assert_string_equal(t->name, want[i].name);
+        assert_true(t->rows == want[i].rows && t->cols == 8 && t->stride == 16);
+        assert_true(t->row_group == want[i].group && t->scale == want[i].scale && t->decay == want[i].decay);
+        assert_true(!t->frozen && !t->frozen_rows && !t->grad && !t->m && !t->v);
+        assert_ptr_equal(tf_model_find(model, want[i].name), t);
+        for (size_t k = 0; k < t->rows * t->stride; k++)
+            assert_true(t->value[k] == (t == model->norm_weight && k < 8));
+    }
+    assert_ptr_equal(model->head, &model->tables[1]);
+    assert_ptr_equal(model->layers[0].at[TF_V].values, &model->tables[9]);
+    assert_null(tf_model_find(model, "layers.1.ffn.keys"));
+    assert_null(tf_model_find(model, "layers.0.ffn.keys.and.a.name.that.is.longer.than.any.table.has.one"));
+    assert_ptr_not_equal(model->shape.layer, &layer);
+    tf_model_free(model);
+    tf_model_free(NULL);
+}
+
+/* Layers past the ninth: tables stay sorted, keys and values of one Pattention in one group of their own. */
+static void many_layers_stay_sorted(void **state)
+{
+    (void)state;
+    struct tf_layer_shape layers[12], layer;
+    struct tf_shape shape = one_layer(&layer);
+    struct tf_model *model;
+    char name[TF_TABLE_NAME];
+    for (int l = 0; l < 12; l++)
+        layers[l] = layer;
+    shape.layers = 12;
+    shape.layer = layers;
+    assert_ok(tf_model_plan(&model, &shape, true, &err), &err);
+    assert_int_equal(model->table_count, 3 + 12 * 10);
+    assert_ptr_equal(model->head, model->embed);
+    for (size_t i = 1; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        assert_true(strcmp(t[-1].name, t->name) < 0);
+        assert_int_equal(t->row_group, t[-1].row_group + !strstr(t->name, ".values"));
+    }
+    for (size_t l = 0; l < 12; l++)
+        for (int p = 0; p < TF_PATTENTIONS; p++) {
+            assert_string_equal(model->layers[l].at[p].keys->name, tf_table_name(name, l, p, false));
+            assert_string_equal(model->layers[l].at[p].values->name, tf_table_name(name, l, p, true));
+            assert_int_equal(model->layers[l].at[p].keys->row_group, model->layers[l].at[p].values->row_group);
+        }
+    assert_string_equal(tf_pattention_name(name, 11, TF_O), "layers.11.attn.o");
+    tf_model_free(model);
+}
+
+static void counts_and_flops(void **state)
+{
+    (void)state;
+    struct tf_layer_shape layer;
+    struct tf_shape shape = one_layer(&layer);
+    struct tf_model *model;
+    for (int tied = 0; tied < 2; tied++) {
+        shape.tied = tied;
+        assert_ok(tf_model_plan(&model, &shape, false, &err), &err);
+        const uint64_t tokens = 2 * (1 + 2 + 3 + 4 + 5) * 8, head = 10 * 8;
+        assert_int_equal(tf_model_parameters(model), tokens + head + 2 * 8 + (tied ? 0 : head));
+        assert_true(tf_model_flops(model) == 6.0 * (double)(tokens + head) + 12.0 * 1 * 6 * 8);
+        tf_model_free(model);
+    }
+    assert_int_equal(tf_rotated(&shape), 2);
+    shape.rotary_pct = 0.99; /* of 4 channels, 3.96 */
+    assert_int_equal(tf_rotated(&shape), 3);
+    assert_true(tf_init_deviation(&shape, false) == 0.02);
+    assert_true(tf_init_deviation(&shape, true) == 2 / sqrt(8));
+}
+
+/* Each number depends on seed, name and place alone: not on the rest of the model, nor on how large its table is. */
+static void init_depends_on_seed_and_name(void **state)
+{
+    (void)state;
+    struct tf_model *small = small_model(TF_SOFTMAX, true, false, 1), *large = small_model(TF_SOFTMAX, false, false, 3);
+    struct tf_model *other = small_model(TF_SOFTMAX, true, false, 1);
+    tf_model_init(small, 7);
+    tf_model_init(large, 7);
+    tf_model_init(other, 8);
+    for (size_t i = 0; i < small->table_count; i++) {
+        const struct tf_table *t = &small->tables[i];
+        if (!t->decay)
+            continue; /* the final norm's two are not drawn */
+        assert_memory_equal(t->value, tf_model_find(large, t->name)->value, t->rows * t->stride * sizeof(float));
+        assert_memory_not_equal(t->value, tf_model_find(other, t->name)->value, t->rows * t->stride * sizeof(float));
+        for (size_t k = 0; k < t->rows * t->stride; k++)
+            assert_true(k % t->stride < t->cols || t->value[k] == 0);
+    }
+    const struct tf_table *q = tf_model_find(small, "layers.0.attn.q.values"), *k = tf_model_find(small, "layers.0.attn.k.values");
+    assert_memory_not_equal(q->value, k->value, q->rows * q->stride * sizeof(float));
+    float rows[3][16];
+    tf_init_rows(rows[0], 16, 0, 3, SMALL_WIDTH, k->name, tf_init_deviation(&small->shape, true), 7);
+    for (size_t r = 0; r < 3; r++)
+        assert_memory_equal(rows[r], tf_table_row(k, r), SMALL_WIDTH * sizeof(float));
+    const double drawn = 0.02 * tf_rng_normal(7, tf_rng_stream("embed.tokens"), 5 * SMALL_WIDTH + 2);
+    assert_true(tf_table_row(small->embed, 5)[2] == (float)drawn);
+    tf_model_free(small);
+    tf_model_free(large);
+    tf_model_free(other);
+}
+
+static void expect_shape(const struct tf_shape *shape, const char *text)
+{
+    struct tf_model *model = (struct tf_model *)shape; /* to be overwritten */
+    err = (struct tf_err){0};
+    assert_int_equal(tf_model_new(&model, shape, true, &err), TF_CONFIG);
+    assert_string_equal(err.text, text);
+    assert_null(model);
+}
+
+static void wrong_shapes_are_refused(void **state)
+{
+    (void)state;
+    struct tf_layer_shape layer;
+    struct tf_shape good = one_layer(&layer), s;
+    const char *const none = "a model needs at least one layer, channel, head, token id and position";
+    uint64_t *const sizes[] = {&s.layers, &s.width, &s.heads, &s.vocab, &s.seq};
+    for (size_t i = 0; i < 5; i++) {
+        s = good;
+        *sizes[i] = 0;
+        expect_shape(&s, none);
+    }
+    s = good;
+    s.heads = 3;
+    expect_shape(&s, "3 heads do not divide a width of 8");
+    s = good;
+    s.rotary_pct = 0.8;
+    expect_shape(&s, "3 rotated channels in each head: an even number is needed");
+    s.rotary_pct = 1.5;
+    expect_shape(&s, "a share of 1.5 rotated channels: 0 to 1 is needed");
+    s.rotary_pct = NAN;
+    expect_shape(&s, "a share of nan rotated channels: 0 to 1 is needed");
+    s = good;
+    s.vocab = 65537;
+    expect_shape(&s, "width 8, vocabulary 65537, length 6: at most 2^20, 2^16, 2^24");
+    s = good;
+    layer.tokens[TF_O] = 0;
+    expect_shape(&s, "layers.0.attn.o: 0 tokens at scale 4");
+    layer.tokens[TF_O] = (1ull << 31) + 1;
+    expect_shape(&s, "layers.0.attn.o: 2147483649 tokens at scale 4");
+    layer.tokens[TF_O] = 4;
+    layer.scale[TF_FFN] = -1;
+    expect_shape(&s, "layers.0.ffn: 5 tokens at scale -1");
+    layer.scale[TF_FFN] = INFINITY;
+    expect_shape(&s, "layers.0.ffn: 5 tokens at scale inf");
+}
+
+/* What a plan says is what is taken. */
+static void plans_are_kept(void **state)
+{
+    (void)state;
+    for (int train = 0; train < 2; train++) {
+        struct tf_model *model = small_model(TF_L2_NORM_GELU, !train, train, 1), *plan;
+        assert_ok(tf_model_plan(&plan, &model->shape, train, &err), &err);
+        assert_null(plan->embed->value);
+        assert_true(plan->bytes_weights == model->bytes_weights && plan->bytes_gradients == model->bytes_gradients &&
+                    plan->bytes_moments == model->bytes_moments);
+        assert_int_equal(model->memory.used, model->memory.size);
+        assert_int_equal(model->memory.size, model->bytes_weights + model->bytes_gradients + model->bytes_moments);
+        assert_int_equal(model->bytes_gradients, train ? model->bytes_weights : 0);
+        for (enum tf_run_mode mode = train ? TF_RUN_TRAIN : TF_RUN_SCORE; mode <= TF_RUN_CACHE; mode++) {
+            uint64_t bytes;
+            assert_ok(tf_run_plan(&bytes, plan, mode, STREAMS, LENGTH, &err), &err);
+            struct tf_run *run = new_run(model, mode, STREAMS, LENGTH);
+            assert_int_equal(run->memory.size, bytes);
+            assert_int_equal(run->memory.used, bytes);
+            tf_run_free(run);
+        }
+        tf_model_free(plan);
+        tf_model_free(model);
+    }
+    tf_run_free(NULL);
+}
+
+/* Too large is said before memory is touched. */
+static void runs_too_large_are_refused(void **state)
+{
+    (void)state;
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, true, false, 1);
+    struct tf_run *run = (struct tf_run *)model; /* to be overwritten */
+    uint64_t bytes;
+    assert_int_equal(tf_run_new(&run, model, TF_RUN_SCORE, 1u << 20, 1u << 12, &err), TF_MEMORY);
+    assert_string_equal(err.text, "a pass over 1048576 sequences of 4096 tokens is too large");
+    assert_null(run);
+    assert_int_equal(tf_run_plan(&bytes, model, TF_RUN_SCORE, SIZE_MAX, 2, &err), TF_MEMORY);
+    assert_string_equal(err.text, "a pass over 18446744073709551615 sequences of 2 tokens is too large");
+    assert_int_equal(bytes, 0);
+    tf_model_free(model);
+}
+
+/* The gradients of every table, at a handful of its numbers, are the slopes of the twin's loss. The twin is in doubles, so the
+ * slopes are exact to 1e-8 or so; what is left is float's rounding through two layers. */
+static void check_gradients(enum tf_norm norm, bool tied)
+{
+    struct tf_model *model = small_model(norm, tied, true, 1);
+    struct tf_run *run = new_run(model, TF_RUN_TRAIN, STREAMS, LENGTH);
+    uint16_t ids[ROWS], targets[ROWS];
+    float losses[ROWS];
+    small_ids(ids, ROWS, SMALL_VOCAB, 1);
+    small_ids(targets, ROWS, SMALL_VOCAB, 2);
+    small_step(run, ids, targets, STREAMS, LENGTH, STREAMS, losses);
+    struct model_twin twin = {.ids = ids, .targets = targets, .streams = STREAMS, .length = LENGTH};
+    model_twin_init(&twin, model);
+    double sum = 0;
+    for (size_t i = 0; i < ROWS; i++)
+        sum += losses[i];
+    assert_true(fabs(sum / ROWS - model_twin_loss(&twin)) < 2e-6);
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        const size_t count = t->rows * t->cols, step = count / 4 | 1;
+        assert_slopes(t->name, t->grad, t->stride, model_twin_loss, &twin, twin.tables[i], t->rows, t->cols, step);
+        for (size_t k = 0; k < t->rows * t->stride; k++)
+            assert_true(k % t->stride < t->cols || t->grad[k] == 0);
+    }
+    model_twin_fini(&twin);
+    tf_run_free(run);
+    tf_model_free(model);
+}
+
+static void check_all_gradients(void)
+{
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+        check_gradients(norm, true);
+    check_gradients(TF_L2_NORM_GELU, false);
+}
+
+static void gradients_equal_the_twins_slopes(void **state)
+{
+    (void)state;
+    each_kernel(check_all_gradients);
+}
+
+static void assert_same_gradients(const struct tf_model *a, const struct tf_model *b)
+{
+    for (size_t i = 0; i < a->table_count; i++) {
+        const struct tf_table *t = &a->tables[i];
+        if (memcmp(t->grad, b->tables[i].grad, t->rows * t->stride * sizeof(float)))
+            fail_msg("%s: gradients of %s differ", tf_kernel->name, t->name);
+    }
+}
+
+/* One step over six sequences, `micro` at a time; the run has room for more than it is given. */
+static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micro, float losses[6 * LENGTH])
+{
+    struct tf_model *model = small_model(norm, tied, true, 1);
+    struct tf_run *run = new_run(model, TF_RUN_TRAIN, micro, LENGTH + 2);
+    uint16_t ids[6 * LENGTH], targets[6 * LENGTH];
+    small_ids(ids, 6 * LENGTH, SMALL_VOCAB, 1);
+    small_ids(targets, 6 * LENGTH, SMALL_VOCAB, 2);
+    small_step(run, ids, targets, 6, LENGTH, micro, losses); /* and again: nothing of the first may be left */
+    small_step(run, ids, targets, 6, LENGTH, micro, losses);
+    tf_run_free(run);
+    return model;
+}
+
+static void check_micro_batches(void)
+{
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+        for (int tied = 0; tied < 2; tied++) {
+            float want[6 * LENGTH], losses[6 * LENGTH];
+            struct tf_model *whole = step_in_pieces(norm, tied, 6, want);
+            for (size_t micro = 1; micro <= 4; micro++) { /* 4: pieces of 4 and 2 */
+                struct tf_model *pieces = step_in_pieces(norm, tied, micro, losses);
+                assert_memory_equal(losses, want, sizeof want);
+                assert_same_gradients(pieces, whole);
+                tf_model_free(pieces);
+            }
+            tf_model_free(whole);
+        }
+}
+
+static void micro_batches_give_the_bits_of_the_batch(void **state)
+{
+    (void)state;
+    each_kernel(check_micro_batches);
+}
+
+static void kernels_do_not_show(void **state)
+{
+    (void)state;
+    const struct tf_kernels *list[8], *before = tf_kernel;
+    const size_t count = tf_kernel_list(list, 8);
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+        float want[6 * LENGTH], losses[6 * LENGTH];
+        tf_kernel = list[0];
+        struct tf_model *first = step_in_pieces(norm, true, 6, want);
+        for (size_t i = 1; i < count; i++) {
+            tf_kernel = list[i];
+            struct tf_model *other = step_in_pieces(norm, true, 6, losses);
+            assert_memory_equal(losses, want, sizeof want);
+            assert_same_gradients(other, first);
+            tf_model_free(other);
+        }
+        tf_model_free(first);
+    }
+    tf_kernel = before;
+}
+
+static void threads_do_not_show(void **state)
+{
+    (void)state;
+    const int before = omp_get_max_threads();
+    float want[6 * LENGTH], losses[6 * LENGTH];
+    struct tf_model *one = step_in_pieces(TF_L2_NORM_GELU, true, 6, want);
+    for (int threads = 2; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        struct tf_model *more = step_in_pieces(TF_L2_NORM_GELU, true, 6, losses);
+        assert_memory_equal(losses, want, sizeof want);
+        assert_same_gradients(more, one);
+        tf_model_free(more);
+    }
+    omp_set_num_threads(before);
+    tf_model_free(one);
+}
+
+/* A frozen table's gradient is left alone, and no other notices. */
+static void frozen_tables_take_no_gradient(void **state)
+{
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        struct tf_model *all = small_model(TF_L2_NORM_GELU, tied, true, 1), *some = small_model(TF_L2_NORM_GELU, tied, true, 1);
+        struct tf_model *const both[] = {all, some};
+        uint16_t ids[ROWS], targets[ROWS];
+        float losses[ROWS];
+        small_ids(ids, ROWS, SMALL_VOCAB, 1);
+        small_ids(targets, ROWS, SMALL_VOCAB, 2);
+        for (size_t i = 0; i < some->table_count; i++)
+            some->tables[i].frozen = some->tables[i].decay && i % 3 != 1;
+        some->head->frozen = true;
+        for (size_t i = 0; i < 2; i++) {
+            struct tf_run *run = new_run(both[i], TF_RUN_TRAIN, STREAMS, LENGTH);
+            small_step(run, ids, targets, STREAMS, LENGTH, STREAMS, losses);
+            tf_run_free(run);
+        }
+        assert_true(some->embed->frozen);
+        for (size_t i = 0; i < some->table_count; i++) {
+            const struct tf_table *t = &some->tables[i];
+            for (size_t k = 0; k < t->rows * t->stride; k++)
+                assert_true(t->grad[k] == (t->frozen ? 0 : all->tables[i].grad[k]));
+        }
+        tf_model_free(all);
+        tf_model_free(some);
+    }
+}
+
+/* `model` with every table's first rows taken over from `from`, and zero keys after them. */
+static void append_zero_keys(struct tf_model *model, const struct tf_model *from)
+{
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i], *old = &from->tables[i];
+        memcpy(t->value, old->value, old->rows * old->stride * sizeof(float));
+        if (strstr(t->name, ".keys"))
+            memset(tf_table_row(t, old->rows), 0, (t->rows - old->rows) * t->stride * sizeof(float));
+    }
+}
+
+/* What growth promises: new tokens with zero keys and unchanged scales change no logit, no loss, and no gradient of what was there.
+ * New values have no gradient, new keys do: they can learn. */
+static void check_grown_gradients(const struct tf_model *grown, const struct tf_model *old)
+{
+    for (size_t i = 0; i < grown->table_count; i++) {
+        const struct tf_table *t = &grown->tables[i], *before = &old->tables[i];
+        const size_t kept = before->rows * before->stride, all = t->rows * t->stride;
+        assert_memory_equal(t->grad, before->grad, kept * sizeof(float));
+        bool moved = false;
+        for (size_t k = kept; k < all; k++)
+            moved |= t->grad[k] != 0;
+        assert_int_equal(moved, all > kept && strstr(t->name, ".keys"));
+    }
+}
+
+static void check_growth(void)
+{
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+        struct tf_model *old = small_model(norm, true, true, 1), *grown = small_model(norm, true, true, 2);
+        append_zero_keys(grown, old);
+        struct tf_run *runs[] = {new_run(old, TF_RUN_TRAIN, STREAMS, LENGTH), new_run(grown, TF_RUN_TRAIN, STREAMS, LENGTH)};
+        uint16_t ids[ROWS], targets[ROWS];
+        float losses[2][ROWS], logits[2][ROWS * SMALL_VOCAB];
+        small_ids(ids, ROWS, SMALL_VOCAB, 1);
+        small_ids(targets, ROWS, SMALL_VOCAB, 2);
+        for (size_t i = 0; i < 2; i++) {
+            small_step(runs[i], ids, targets, STREAMS, LENGTH, STREAMS, losses[i]);
+            tf_logits(runs[i], 0, ROWS, logits[i]);
+            tf_run_free(runs[i]);
+        }
+        if (norm == TF_SOFTMAX) { /* every new token takes its share there */
+            for (size_t r = 0; r < ROWS; r++)
+                assert_memory_not_equal(logits[0] + r * SMALL_VOCAB, logits[1] + r * SMALL_VOCAB, SMALL_VOCAB * sizeof(float));
+        } else {
+            assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+            assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
+            check_grown_gradients(grown, old);
+        }
+        tf_model_free(old);
+        tf_model_free(grown);
+    }
+}
+
+static void zero_keys_change_nothing(void **state)
+{
+    (void)state;
+    each_kernel(check_growth);
+}
+
+/* A stream that took over another's cache goes on like one that had read the text itself, and leaves the other as it was. */
+static void check_cache_copy(void)
+{
+    struct tf_model *model = small_model(TF_GELU_L2_NORM, true, false, 1);
+    struct tf_run *copied = new_run(model, TF_RUN_CACHE, 2, 8), *read = new_run(model, TF_RUN_CACHE, 2, 8);
+    uint16_t text[2 * 8], twice[2 * 8];
+    float a[4 * SMALL_VOCAB], b[4 * SMALL_VOCAB];
+    static const uint16_t next[] = {5, 6, 7, 8};
+    small_ids(text, 16, SMALL_VOCAB, 3);
+    memcpy(twice, text, 8 * sizeof *text);
+    memcpy(twice + 8, text, 8 * sizeof *text);
+    tf_forward(copied, text, 2, 8, 0); /* the second stream reads something else */
+    tf_cache_copy(copied, 0, 1, 8);
+    tf_cache_copy(copied, 1, 1, 8);
+    tf_cache_copy(copied, 1, 0, 0);
+    tf_forward(read, twice, 2, 8, 0);
+    tf_forward(copied, next, 2, 2, 8);
+    tf_forward(read, next, 2, 2, 8);
+    tf_logits(copied, 0, 4, a);
+    tf_logits(read, 0, 4, b);
+    assert_memory_equal(a, b, sizeof a);
+    assert_memory_not_equal(a, a + 2 * SMALL_VOCAB, SMALL_VOCAB * sizeof *a);
+    tf_run_free(copied);
+    tf_run_free(read);
+    tf_model_free(model);
+}
+
+static void a_copied_cache_goes_on(void **state)
+{
+    (void)state;
+    each_kernel(check_cache_copy);
+}
+
+/* A cached run packs its weights once: a change shows after tf_run_refresh, and then it is the bits of a new run. */
+static void refresh_shows_changed_weights(void **state)
+{
+    (void)state;
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, false, false, 1);
+    struct tf_run *kept = new_run(model, TF_RUN_CACHE, 1, 4);
+    static const uint16_t ids[] = {1, 2, 3, 4};
+    float before[SMALL_VOCAB], after[SMALL_VOCAB], fresh[SMALL_VOCAB];
+    tf_forward(kept, ids, 1, 4, 0);
+    tf_logits(kept, 3, 1, before);
+    tf_table_row(model->head, 30)[3] += 1;
+    tf_table_row(tf_model_find(model, "layers.1.ffn.values"), 2)[5] += 1;
+    tf_run_refresh(kept);
+    tf_forward(kept, ids, 1, 4, 0);
+    tf_logits(kept, 3, 1, after);
+    struct tf_run *run = new_run(model, TF_RUN_SCORE, 1, 4);
+    tf_forward(run, ids, 1, 4, 0);
+    tf_logits(run, 3, 1, fresh);
+    assert_memory_not_equal(before, after, sizeof before);
+    assert_memory_equal(after, fresh, sizeof after);
+    tf_run_free(run);
+    tf_run_free(kept);
+    tf_model_free(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_have_their_names),
+        cmocka_unit_test(many_layers_stay_sorted),
+        cmocka_unit_test(counts_and_flops),
+        cmocka_unit_test(init_depends_on_seed_and_name),
+        cmocka_unit_test(wrong_shapes_are_refused),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(runs_too_large_are_refused),
+        cmocka_unit_test(gradients_equal_the_twins_slopes),
+        cmocka_unit_test(micro_batches_give_the_bits_of_the_batch),
+        cmocka_unit_test(kernels_do_not_show),
+        cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(frozen_tables_take_no_gradient),
+        cmocka_unit_test(zero_keys_change_nothing),
+        cmocka_unit_test(a_copied_cache_goes_on),
+        cmocka_unit_test(refresh_shows_changed_weights),
+    };
+    omp_set_num_threads(1); /* models so small that threads would only wait for each other */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
