@@ -5,7 +5,7 @@ bats_require_minimum_version 1.5.0
 TF_ROOT=${TF_ROOT:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
 TF_BIN=${TF_BIN:-$TF_ROOT/build/cli}
 export TF_ROOT TF_BIN
-export LC_ALL=C PATH="$TF_BIN:$PATH"
+export LC_ALL=C OMP_WAIT_POLICY=passive PATH="$TF_BIN:$PATH"
 unset TF_CPU NO_COLOR
 
 setup() {

@@ -52,7 +52,8 @@ static void test_names(void **state)
     assert_name("m.TFCK", "best", "m.TFCK.best.tfck");
 }
 
-/* The newest `last` of this run's numbered checkpoints stay, and each is what the output was then. */
+/* The newest `last` of this run's numbered checkpoints stay, and each is what the output was then.
+ */
 static void assert_keeps(const char *output, const char *stem)
 {
     char name[64], text[16];
@@ -102,7 +103,8 @@ static void test_others(void **state)
         assert_text(others[i], "other"); /* 99: of a step to come */
 }
 
-/* A name that a run before this one left is taken over, and its file may have another name still. */
+/* A name that a run before this one left is taken over, and its file may have another name still.
+ */
 static void test_replaces(void **state)
 {
     (void)state;
@@ -119,7 +121,8 @@ static void test_errors(void **state)
 {
     (void)state;
     assert_int_equal(tf_keep_step("none.tfck", 4, 1, &err), TF_IO);
-    assert_string_equal(err.text, "none.step-4.tfck: cannot link to none.tfck: No such file or directory");
+    assert_string_equal(err.text,
+                        "none.step-4.tfck: cannot link to none.tfck: No such file or directory");
     put("e.tfck", "");
     assert_int_equal(mkdir("e.step-4.tfck", 0777), 0);
     assert_int_equal(tf_keep_step("e.tfck", 4, 1, &err), TF_IO);
@@ -131,8 +134,9 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_pruning), cmocka_unit_test(test_others),
-        cmocka_unit_test(test_replaces), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_names),  cmocka_unit_test(test_pruning),
+        cmocka_unit_test(test_others), cmocka_unit_test(test_replaces),
+        cmocka_unit_test(test_errors),
     };
 
     return cmocka_run_group_tests_name("keep", tests, enter_folder, leave_folder);
