@@ -1,9 +1,13 @@
 #include "kernel/gemm.h"
 
 #include <omp.h>
+#include <string.h>
 
 /* Rows of A and C that a thread works on at a time: 96 x 256 floats of A are 96 KiB, well inside L2 beside the panel of B. */
 #define ROW_BLOCK 96
+/* No build has higher tiles, or deeper blocks of k. */
+#define MOST_ROWS 16
+#define MOST_DEPTH 256
 /* Pieces of work a thread, where columns are shared out as well because there are too few blocks of rows: enough that none waits long for the
  * last. */
 #define PIECES 4
@@ -77,6 +81,31 @@ static size_t column_block(size_t n, size_t row_blocks)
     return row_blocks >= pieces ? round_up(n, nr) : round_up(n * row_blocks / pieces + 1, nr);
 }
 
+/* Rows [0, m) of one block of k, into a copy that lies together: a transposed A is read down its columns, and rows that are far apart in memory
+ * cost a page-table and a cache line each. */
+static struct tf_view gather_block(float *to, struct tf_view a, size_t m, size_t k)
+{
+    if (a.rs != 1 || a.cs == 1)
+        return a;
+    for (size_t p = 0; p < k; p++)
+        memcpy(to + p * m, a.data + p * a.cs, m * sizeof *to);
+    return (struct tf_view){to, 1, m};
+}
+
+/* One piece of tf_gemm: m rows and n columns of C from row i and column j on. */
+static void gemm_piece(size_t i, size_t m, size_t j, size_t n, size_t columns, size_t k, struct tf_view a, const float *packed, float *c,
+                       size_t ldc, bool add)
+{
+    float together[(ROW_BLOCK + MOST_ROWS) * MOST_DEPTH];
+    /* A block of columns of a packed B is itself a packed B only within one block of k. */
+    for (size_t p = 0; p == 0 || p < k; p += tf_kernel->kc) {
+        const size_t depth = smaller(tf_kernel->kc, k - p);
+        const struct tf_view part = gather_block(together, (struct tf_view){a.data + i * a.rs + p * a.cs, a.rs, a.cs}, m, depth);
+        tf_kernel->gemm(m, n, depth, part.data, part.rs, part.cs, packed + p * columns + j * depth, depth, columns,
+                        c + i * ldc + j, ldc, add || p);
+    }
+}
+
 void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed, float *c, size_t ldc, bool add)
 {
     const size_t nr = tf_kernel->nr, rows = tf_row_block(m);
@@ -86,14 +115,6 @@ void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed
 #pragma omp parallel for schedule(dynamic) if (tf_worth_threads(m * n * k))
     for (size_t task = 0; task < row_blocks * column_blocks; task++) {
         const size_t i = task / column_blocks * rows, j = task % column_blocks * columns;
-        /* A column block of a packed B is its own packed B only when B is one block deep; so go block by block. */
-        for (size_t p = 0; p < k || (!k && !p); p += tf_kernel->kc) {
-            const size_t depth = smaller(tf_kernel->kc, k - p);
-            const float *b = packed + p * round_up(n, nr) + j * depth;
-            tf_kernel->gemm(smaller(rows, m - i), smaller(columns, n - j), depth, a.data + i * a.rs + p * a.cs, a.rs,
-                            a.cs, b, depth, n, c + i * ldc + j, ldc, add || p);
-            if (!k)
-                break;
-        }
+        gemm_piece(i, smaller(rows, m - i), j, smaller(columns, n - j), round_up(n, nr), k, a, packed, c, ldc, add);
     }
 }

@@ -136,11 +136,16 @@ static void kernel_affine(size_t n, float *y, const float *x, const float *w, co
 static void kernel_rotate(size_t half, float *x, const float *cosine, const float *sine, float sign)
 {
     float *low = x, *high = x + half;
-    for (size_t i = 0; i < half; i += TF_WIDTH) {
-        vf a = row_load(low, i, half, 0), b = row_load(high, i, half, 0);
-        vf c = row_load(cosine, i, half, 0), s = row_load(sine, i, half, 0) * sign;
-        row_store(low, vf_fma(a, c, -b * s), i, half);
-        row_store(high, vf_fma(b, c, a * s), i, half);
+    size_t i = 0;
+    for (; i + TF_WIDTH <= half; i += TF_WIDTH) {
+        vf a = vf_load(low + i), b = vf_load(high + i), c = vf_load(cosine + i), s = vf_load(sine + i) * sign;
+        vf_store(low + i, vf_fma(a, c, -b * s));
+        vf_store(high + i, vf_fma(b, c, a * s));
+    }
+    for (; i < half; i++) { /* often all there is: a quarter of a head */
+        const float a = low[i], b = high[i], s = sine[i] * sign;
+        low[i] = fmaf(a, cosine[i], -b * s);
+        high[i] = fmaf(b, cosine[i], a * s);
     }
 }
 

@@ -21,8 +21,8 @@ static struct tf_run *forward(struct tf_model *model, enum tf_run_mode mode)
     return run;
 }
 
-/* L = weight x the sum of the losses, as a function of the residual stream after the last layer and of the head's tables: what tf_loss's
- * part of the backward pass starts from. */
+/* L = weight x the sum of the losses, as a function of the residual stream after the last layer, of the final norm and of the
+ * head: the part of the backward pass that is tf_loss's. */
 struct head_twin {
     const struct tf_model *model;
     double *last, *head, *w, *b, weight;
@@ -170,7 +170,8 @@ static void without_a_weight_nothing_goes_back(void **state)
 static void a_frozen_head_lets_gradients_through(void **state)
 {
     (void)state;
-    struct tf_model *free_one = small_model(TF_L2_NORM_GELU, false, true, 1), *frozen = small_model(TF_L2_NORM_GELU, false, true, 1);
+    struct tf_model *free_one = small_model(TF_L2_NORM_GELU, false, true, 1);
+    struct tf_model *frozen = small_model(TF_L2_NORM_GELU, false, true, 1);
     frozen->head->frozen = true;
     struct tf_run *a = forward(free_one, TF_RUN_TRAIN), *b = forward(frozen, TF_RUN_TRAIN);
     float losses[2][ROWS];
@@ -286,20 +287,26 @@ static void padded_ids_take_part(void **state)
     tf_model_free(model);
 }
 
+/* A head large enough for threads to share. */
 static void threads_do_not_show(void **state)
 {
     (void)state;
+    enum { LONG = 100, VOCAB = 2000 };
     const int before = omp_get_max_threads();
     struct tf_model *models[3];
-    float losses[3][ROWS];
+    uint16_t text[LONG + 1];
+    float losses[3][LONG];
+    small_ids(text, LONG + 1, VOCAB, 1);
     for (int i = 0; i < 3; i++) {
         omp_set_num_threads(i + 1);
-        models[i] = small_model(TF_L2_NORM_GELU, true, true, 1);
-        struct tf_run *run = forward(models[i], TF_RUN_TRAIN);
-        tf_loss(run, targets, losses[i], 1);
+        models[i] = head_model(VOCAB, LONG);
+        struct tf_run *run;
+        assert_ok(tf_run_new(&run, models[i], TF_RUN_TRAIN, 1, LONG, &err), &err);
+        tf_forward(run, text, 1, LONG, 0);
+        tf_loss(run, text + 1, losses[i], 1);
         tf_run_free(run);
         assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
-        assert_memory_equal(models[i]->head->grad, models[0]->head->grad, SMALL_VOCAB * models[0]->head->stride * sizeof(float));
+        assert_memory_equal(models[i]->head->grad, models[0]->head->grad, VOCAB * models[0]->head->stride * sizeof(float));
     }
     for (int i = 0; i < 3; i++)
         tf_model_free(models[i]);

@@ -345,21 +345,29 @@ static void kernels_do_not_show(void **state)
     tf_kernel = before;
 }
 
+/* A batch of so many rows that threads share all of it. */
 static void threads_do_not_show(void **state)
 {
     (void)state;
+    enum { MANY = 40, LONG = 70 };
+    static uint16_t ids[MANY * LONG], targets[MANY * LONG];
+    static float losses[3][MANY * LONG];
     const int before = omp_get_max_threads();
-    float want[6 * LENGTH], losses[6 * LENGTH];
-    struct tf_model *one = step_in_pieces(TF_L2_NORM_GELU, true, 6, want);
-    for (int threads = 2; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        struct tf_model *more = step_in_pieces(TF_L2_NORM_GELU, true, 6, losses);
-        assert_memory_equal(losses, want, sizeof want);
-        assert_same_gradients(more, one);
-        tf_model_free(more);
+    struct tf_model *models[3];
+    small_ids(ids, MANY * LONG, SMALL_VOCAB, 1);
+    small_ids(targets, MANY * LONG, SMALL_VOCAB, 2);
+    for (int i = 0; i < 3; i++) {
+        omp_set_num_threads(i + 1);
+        models[i] = small_model(TF_L2_NORM_GELU, true, true, 1);
+        struct tf_run *run = new_run(models[i], TF_RUN_TRAIN, MANY, LONG);
+        small_step(run, ids, targets, MANY, LONG, MANY, losses[i]);
+        assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
+        assert_same_gradients(models[i], models[0]);
+        tf_run_free(run);
     }
+    for (int i = 0; i < 3; i++)
+        tf_model_free(models[i]);
     omp_set_num_threads(before);
-    tf_model_free(one);
 }
 
 /* A frozen table's gradient is left alone, and no other notices. */

@@ -165,10 +165,10 @@ static void assert_same_table(const struct tf_table *a, const struct tf_table *b
         assert_memory_equal(of_a[i] + first * a->stride, of_b[i] + first * a->stride, (last - first) * a->stride * sizeof(float));
 }
 
-/* A model after three steps. Frozen: of every four tables one as a whole, and one for half of its rows. */
-static struct tf_model *trained(bool freeze, const struct tf_config *config)
+/* A model of `times` the tokens after three steps. Frozen: of every four tables one as a whole, and one for half of its rows. */
+static struct tf_model *trained(uint64_t times, bool freeze, const struct tf_config *config)
 {
-    struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, times);
     for (size_t i = 0; i < model->table_count; i++) {
         model->tables[i].frozen = freeze && i % 4 == 1;
         model->tables[i].frozen_rows = freeze && i % 4 == 2 ? model->tables[i].rows / 2 : 0;
@@ -185,7 +185,8 @@ static void frozen_tables_and_rows_stay(void **state)
 {
     (void)state;
     const struct tf_config config = settings(0.1);
-    struct tf_model *start = small_model(TF_L2_NORM_GELU, true, true, 1), *all = trained(false, &config), *some = trained(true, &config);
+    struct tf_model *start = small_model(TF_L2_NORM_GELU, true, true, 1), *all = trained(1, false, &config);
+    struct tf_model *some = trained(1, true, &config);
     for (size_t i = 0; i < some->table_count; i++) {
         const struct tf_table *t = &some->tables[i];
         const size_t kept = t->frozen ? t->rows : t->frozen_rows;
@@ -208,8 +209,10 @@ static void decay_spares_the_final_norm(void **state)
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
         const bool norm = t == model->norm_weight || t == model->norm_bias;
-        for (size_t k = 0; k < t->rows * t->stride; k++)
-            assert_true(t->value[k] == (norm ? start->tables[i].value[k] : fmaf(start->tables[i].value[k], -0.05f, start->tables[i].value[k])));
+        for (size_t k = 0; k < t->rows * t->stride; k++) {
+            const float was = start->tables[i].value[k];
+            assert_true(t->value[k] == (norm ? was : fmaf(was, -0.05f, was)));
+        }
     }
     tf_model_free(start);
     tf_model_free(model);
@@ -264,7 +267,7 @@ static void threads_do_not_show(void **state)
     double norms[3];
     for (int i = 0; i < 3; i++) {
         omp_set_num_threads(i + 1);
-        models[i] = trained(true, &config);
+        models[i] = trained(200, true, &config); /* thousands of tokens: tables large enough to share */
         norms[i] = norm_of(models[i]);
         assert_true(norms[i] == norms[0]);
         for (size_t k = 0; k < models[i]->table_count; k++)
