@@ -18,12 +18,17 @@ static struct {
 } given = {.seed = UINT64_MAX};
 
 static const struct tf_opt options[] = {
-    {"resume", 'r', TF_OPT_FLAG, &given.resume, NULL, "go on with the run whose checkpoint OUT.tfck is", NULL, 0, 0},
-    {"init", 0, TF_OPT_TEXT, &given.init, "FROM.tfck", "begin with the model of a checkpoint, grown or not", NULL, 0, 0},
-    {"metrics", 0, TF_OPT_TEXT, &given.metrics, "FILE.jsonl", "write metrics there, a JSON record a line", NULL, 0, 0},
-    {"max-time", 0, TF_OPT_TIME, &given.max_time, "TIME", "save and end after 90s, 10m or 2h; --resume goes on", NULL, 0, 0},
+    {"resume", 'r', TF_OPT_FLAG, &given.resume, NULL,
+     "go on with the run whose checkpoint OUT.tfck is", NULL, 0, 0},
+    {"init", 0, TF_OPT_TEXT, &given.init, "FROM.tfck",
+     "begin with the model of a checkpoint, grown or not", NULL, 0, 0},
+    {"metrics", 0, TF_OPT_TEXT, &given.metrics, "FILE.jsonl",
+     "write metrics there, a JSON record a line", NULL, 0, 0},
+    {"max-time", 0, TF_OPT_TIME, &given.max_time, "TIME",
+     "save and end after 90s, 10m or 2h; --resume goes on", NULL, 0, 0},
     {"seed", 0, TF_OPT_UINT, &given.seed, "S", "the same as --set train.seed=S", NULL, 0, INFINITY},
-    {"help-config", 0, TF_OPT_FLAG, &given.help_config, NULL, "print all config keys with their defaults, and exit", NULL, 0, 0},
+    {"help-config", 0, TF_OPT_FLAG, &given.help_config, NULL,
+     "print all config keys with their defaults, and exit", NULL, 0, 0},
     {0},
 };
 
@@ -57,8 +62,8 @@ static enum tf_code help_config(struct tf_err *err)
         const struct tf_config_doc doc = tf_config_key(i);
         if (strcmp(section, doc.section))
             fprintf(result.file, "%s%s:\n", i ? "\n" : "", doc.section);
-        fprintf(result.file, "  # %s\n  # %s%s%s\n  %s: %s\n", doc.help, doc.type, *doc.range ? " " : "", doc.range, doc.key,
-                doc.fallback);
+        fprintf(result.file, "  # %s\n  # %s%s%s\n  %s: %s\n", doc.help, doc.type,
+                *doc.range ? " " : "", doc.range, doc.key, doc.fallback);
         section = doc.section;
     }
     return tf_result_close(&result, err);
@@ -83,8 +88,10 @@ static void on_step(void *user, const struct tf_step_report *r)
     const uint64_t steps = job->config.train.steps, interval = job->config.train.log_interval;
     const double rate = r->seconds / (double)(r->step - job->first_step);
     char speed[32], eta[32];
-    tf_progress_show(&job->progress, r->step == steps, "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %s tokens/s  %s left", r->step,
-                     steps, r->loss, tf_ui_count(speed, r->tokens_per_second), tf_ui_time(eta, rate * (double)(steps - r->step)));
+    tf_progress_show(&job->progress, r->step == steps,
+                     "step %" PRIu64 "/%" PRIu64 "  loss %.4f  %s tokens/s  %s left", r->step,
+                     steps, r->loss, tf_ui_count(speed, r->tokens_per_second),
+                     tf_ui_time(eta, rate * (double)(steps - r->step)));
     if (!job->metrics || (r->step != steps && r->step % (interval ? interval : 1)))
         return;
     struct tf_json json = {.file = job->metrics};
@@ -105,8 +112,8 @@ static void on_eval(void *user, const struct tf_eval_report *r)
 {
     struct job *job = user;
     tf_progress_clear(&job->progress);
-    tf_ui_note(&program, job->common, "step %" PRIu64 ": validation loss %.6f, %.6f bits a byte%s", r->step, r->loss,
-               r->bits_per_byte, r->best ? "" : " (not the best)");
+    tf_ui_note(&program, job->common, "step %" PRIu64 ": validation loss %.6f, %.6f bits a byte%s",
+               r->step, r->loss, r->bits_per_byte, r->best ? "" : " (not the best)");
     if (!job->metrics)
         return;
     struct tf_json json = {.file = job->metrics};
@@ -140,7 +147,8 @@ static void metrics_header(const struct job *job)
     tf_json_string(&json, "output", job->common->output);
     tf_json_uint(&json, "parameters", plan->parameters);
     tf_json_uint(&json, "steps", job->config.train.steps);
-    tf_json_uint(&json, "tokens_per_step", job->config.train.batch_size * job->config.model.seq_length);
+    tf_json_uint(&json, "tokens_per_step",
+                 job->config.train.batch_size * job->config.model.seq_length);
     tf_json_real(&json, "flops_per_step", plan->flops_per_step);
     tf_json_end_object(&json);
 }
@@ -149,12 +157,14 @@ static void metrics_header(const struct job *job)
 static enum tf_code metrics_open(struct job *job, struct tf_err *err)
 {
     struct stat old;
-    const bool exists = given.metrics && !stat(given.metrics, &old) && S_ISREG(old.st_mode) && old.st_size;
+    const bool exists =
+        given.metrics && !stat(given.metrics, &old) && S_ISREG(old.st_mode) && old.st_size;
     job->to_stdout = job->common->json || (given.metrics && !strcmp(given.metrics, "-"));
     if (!job->to_stdout && !given.metrics)
         return TF_OK;
     if (exists && !given.resume && !job->common->force)
-        return tf_fail(err, TF_CANTCREATE, "%s: exists already; --force replaces it", given.metrics);
+        return tf_fail(err, TF_CANTCREATE, "%s: exists already; --force replaces it",
+                       given.metrics);
     job->metrics = job->to_stdout ? stdout : fopen(given.metrics, given.resume ? "ae" : "we");
     if (!job->metrics)
         return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot be written", given.metrics);
@@ -187,15 +197,17 @@ static void plan_text(FILE *out, const struct tf_trainer_plan *plan)
     const struct {
         const char *name;
         uint64_t bytes;
-    } memory[] = {{"weights", plan->weights},         {"gradients", plan->gradients}, {"moments", plan->moments},
-                  {"activations", plan->activations}, {"text", plan->text},           {"total", plan->total}};
+    } memory[] = {{"weights", plan->weights}, {"gradients", plan->gradients},
+                  {"moments", plan->moments}, {"activations", plan->activations},
+                  {"text", plan->text},       {"total", plan->total}};
     char text[32];
     fprintf(out, "parameters         %" PRIu64 "\n", plan->parameters);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         fprintf(out, "memory %-11s %s\n", memory[i].name, tf_ui_bytes(text, memory[i].bytes));
     fprintf(out, "FLOPs a step       %.4g\n", plan->flops_per_step);
     fprintf(out, "disk a checkpoint  %s before compression\n", tf_ui_bytes(text, plan->checkpoint));
-    fprintf(out, "training windows   %" PRIu64 ", %" PRIu64 " steps an epoch\n", plan->train_windows, plan->steps_per_epoch);
+    fprintf(out, "training windows   %" PRIu64 ", %" PRIu64 " steps an epoch\n",
+            plan->train_windows, plan->steps_per_epoch);
     fprintf(out, "validation tokens  %" PRIu64 "\n", plan->valid_tokens);
 }
 
@@ -258,8 +270,9 @@ static enum tf_code train(struct job *job, struct tf_err *err)
     char parameters[32], memory[32];
     if (code)
         return code;
-    tf_ui_note(&program, job->common, "%s parameters, %s of memory%s", tf_ui_count(parameters, (double)plan->parameters),
-               tf_ui_bytes(memory, plan->total), given.resume ? ", going on" : "");
+    tf_ui_note(&program, job->common, "%s parameters, %s of memory%s",
+               tf_ui_count(parameters, (double)plan->parameters), tf_ui_bytes(memory, plan->total),
+               given.resume ? ", going on" : "");
     job->first_step = tf_trainer_step(job->trainer);
     tf_progress_init(&job->progress, job->common);
     tf_ui_catch_signals();
@@ -267,7 +280,9 @@ static enum tf_code train(struct job *job, struct tf_err *err)
     tf_progress_clear(&job->progress);
     const uint64_t step = tf_trainer_step(job->trainer);
     if (!code && step < job->config.train.steps)
-        tf_ui_note(&program, job->common, "time is up at step %" PRIu64 " of %" PRIu64 "; saved: run again with --resume to go on",
+        tf_ui_note(&program, job->common,
+                   "time is up at step %" PRIu64 " of %" PRIu64
+                   "; saved: run again with --resume to go on",
                    step, job->config.train.steps);
     return metrics_close(job, code, err);
 }
@@ -281,9 +296,12 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
     if (!job->common->output || !strcmp(job->common->output, "-"))
         return tf_fail(err, TF_USAGE, "-o OUT.tfck is needed");
     if (given.resume && given.init)
-        return tf_fail(err, TF_USAGE, "--resume goes on with a run, --init begins one: only one can be");
+        return tf_fail(err, TF_USAGE,
+                       "--resume goes on with a run, --init begins one: only one can be");
     if (job->common->json && given.metrics)
-        return tf_fail(err, TF_USAGE, "--json writes the metrics to standard output, --metrics to a file: only one can be");
+        return tf_fail(
+            err, TF_USAGE,
+            "--json writes the metrics to standard output, --metrics to a file: only one can be");
     enum tf_code code = load_config(job, operands[0], err);
     if (!code)
         code = make_trainer(job, err);

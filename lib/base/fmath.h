@@ -1,5 +1,6 @@
-/* Scalar functions in double, the same bits on every machine: only + - * / sqrt and fma, all exactly rounded, in a
- * fixed order. libm's differ between machines and versions. Within 2 ulp of the true value unless said. */
+/* Scalar functions in double, the same bits on every machine: only + - * / sqrt and fma, all
+ * exactly rounded, in a fixed order. libm's differ between machines and versions. Within 2 ulp of
+ * the true value unless said. */
 #ifndef TF_BASE_FMATH_H
 #define TF_BASE_FMATH_H
 

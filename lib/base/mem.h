@@ -1,4 +1,5 @@
-/* Memory: checked allocation, and planned memory (an arena whose size is known before it is taken). */
+/* Memory: checked allocation, and planned memory (an arena whose size is known before it is taken).
+ */
 #ifndef TF_BASE_MEM_H
 #define TF_BASE_MEM_H
 
@@ -18,8 +19,9 @@ static inline bool tf_add(size_t *out, size_t a, size_t b)
     return !__builtin_add_overflow(a, b, out);
 }
 
-/* count objects of size bytes, zeroed, aligned to TF_ALIGN; the caller frees with tf_free. NULL after setting
- * err (TF_MEMORY, naming `what` and the bytes). A count of 0 gives a valid pointer. */
+/* count objects of size bytes, zeroed, aligned to TF_ALIGN; the caller frees with tf_free. NULL
+ * after setting err (TF_MEMORY, naming `what` and the bytes). A count of 0 gives a valid pointer.
+ */
 TF_MUST_USE void *tf_new(size_t count, size_t size, const char *what, struct tf_err *err);
 void tf_free(void *memory);
 
@@ -27,8 +29,9 @@ void tf_free(void *memory);
 TF_MUST_USE char *tf_strdup(const char *text, struct tf_err *err);
 TF_MUST_USE char *tf_strndup(const char *text, size_t n, struct tf_err *err);
 
-/* Planned memory. A plan is walked twice by the same code: first with base NULL, where every take only counts and
- * returns NULL; then, after tf_arena_alloc, handing out the pieces. Sizes past SIZE_MAX set `overflow`. */
+/* Planned memory. A plan is walked twice by the same code: first with base NULL, where every take
+ * only counts and returns NULL; then, after tf_arena_alloc, handing out the pieces. Sizes past
+ * SIZE_MAX set `overflow`. */
 struct tf_arena {
     uint8_t *base;
     size_t used; /* bytes handed out, or counted */
@@ -39,7 +42,8 @@ struct tf_arena {
 /* count objects of size bytes, zeroed, aligned to TF_ALIGN. NULL while counting. */
 void *tf_arena_take(struct tf_arena *arena, size_t count, size_t size);
 /* Ends the counting pass: takes what was counted, and rewinds. */
-TF_MUST_USE enum tf_code tf_arena_alloc(struct tf_arena *arena, const char *what, struct tf_err *err);
+TF_MUST_USE enum tf_code tf_arena_alloc(struct tf_arena *arena, const char *what,
+                                        struct tf_err *err);
 void tf_arena_fini(struct tf_arena *arena);
 
 /* Bytes of physical memory that this machine has; 0 when it does not say. */

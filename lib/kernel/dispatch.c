@@ -52,9 +52,11 @@ enum tf_code tf_kernel_select(const char *name, struct tf_err *err)
             tf_kernel = list[name && *name ? i : count - 1];
         if (name && !strcmp(name, list[i]->name))
             return TF_OK;
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", list[i]->name);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "",
+                                 list[i]->name);
     }
     if (!name || !*name)
         return TF_OK;
-    return tf_fail(err, TF_USAGE, "kernel build \"%s\" is unknown here; this machine runs %s", name, names);
+    return tf_fail(err, TF_USAGE, "kernel build \"%s\" is unknown here; this machine runs %s", name,
+                   names);
 }

@@ -1,7 +1,7 @@
 /* Kernels that sum along a row. Compiled once for each build, by variant.c alone.
  *
- * A sum is 16 partial sums, element i going to sum i mod 16, joined in the tree below: the same on every width, and appended zeros
- * change nothing. */
+ * A sum is 16 partial sums, element i going to sum i mod 16, joined in the tree below: the same on
+ * every width, and appended zeros change nothing. */
 #ifndef TF_KERNEL_REDUCE_H
 #define TF_KERNEL_REDUCE_H
 
@@ -65,7 +65,8 @@ static float kernel_exp_sum(size_t n, float *y, const float *x, float max, float
     return lanes_join(sums);
 }
 
-static float kernel_gelu_back(size_t n, float *s, float *dz, const float *x, float r, const float *ds)
+static float kernel_gelu_back(size_t n, float *s, float *dz, const float *x, float r,
+                              const float *ds)
 {
     vf sums[TF_VECTORS] = {0};
     for (size_t i = 0; i < n; i += TF_LANES)
@@ -102,7 +103,8 @@ static void kernel_normalise(size_t n, float *y, const float *x, float eps, floa
     stats[1] = rstd;
 }
 
-static void kernel_normalise_back(size_t n, float *dx, const float *x, const float *dy, const float stats[2])
+static void kernel_normalise_back(size_t n, float *dx, const float *x, const float *dy,
+                                  const float stats[2])
 {
     const float mean = stats[0], rstd = stats[1];
     vf sums[TF_VECTORS] = {0};

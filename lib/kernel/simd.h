@@ -1,6 +1,7 @@
-/* Vectors of floats as wide as the machine that this file is compiled for, over GCC's and Clang's vector types: + - * / and
- * comparisons are the language's, and the dozen operations below are what it lacks. Every one is exactly rounded or moves bits, so
- * that all widths give the same results. */
+/* Vectors of floats as wide as the machine that this file is compiled for, over GCC's and Clang's
+ * vector types: + - * / and comparisons are the language's, and the dozen operations below are what
+ * it lacks. Every one is exactly rounded or moves bits, so that all widths give the same results.
+ */
 #ifndef TF_KERNEL_SIMD_H
 #define TF_KERNEL_SIMD_H
 
@@ -69,7 +70,8 @@ TF_INLINE vf vf_set(float x)
 #endif
 }
 
-/* a*b + c, rounded once. Without the instruction this is the C library's fmaf a lane: slow, and the same bits. */
+/* a*b + c, rounded once. Without the instruction this is the C library's fmaf a lane: slow, and the
+ * same bits. */
 TF_INLINE vf vf_fma(vf a, vf b, vf c)
 {
 #if TF_WIDTH == 16
@@ -79,7 +81,8 @@ TF_INLINE vf vf_fma(vf a, vf b, vf c)
 #elif defined(__aarch64__)
     return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-    return (vf){fmaf(a[0], b[0], c[0]), fmaf(a[1], b[1], c[1]), fmaf(a[2], b[2], c[2]), fmaf(a[3], b[3], c[3])};
+    return (vf){fmaf(a[0], b[0], c[0]), fmaf(a[1], b[1], c[1]), fmaf(a[2], b[2], c[2]),
+                fmaf(a[3], b[3], c[3])};
 #endif
 }
 

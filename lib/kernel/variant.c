@@ -1,5 +1,5 @@
-/* One build of the kernels: compiled once for each instruction set, named by TF_VARIANT and TF_VARIANT_NAME
- * (lib/meson.build). */
+/* One build of the kernels: compiled once for each instruction set, named by TF_VARIANT and
+ * TF_VARIANT_NAME (lib/meson.build). */
 #include "kernel/reduce.h"
 #include "kernel/tile.h"
 #include "kernel/vec.h"

@@ -1,4 +1,5 @@
-/* exp and GELU on vectors, and the elementwise kernels. Compiled once for each build, by variant.c alone. */
+/* exp and GELU on vectors, and the elementwise kernels. Compiled once for each build, by variant.c
+ * alone. */
 #ifndef TF_KERNEL_VEC_H
 #define TF_KERNEL_VEC_H
 
@@ -21,8 +22,9 @@ TF_INLINE void row_store(float *y, vf v, size_t i, size_t n)
         vf_store_part(y + i, v, n - i);
 }
 
-/* e^x, within 1.1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 q(r), q a minimax polynomial (3e-9). 2^n goes on in two
- * factors, so that results below the normal range round as they should. */
+/* e^x, within 1.1 ulp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 q(r), q a minimax
+ * polynomial (3e-9). 2^n goes on in two factors, so that results below the normal range round as
+ * they should. */
 TF_INLINE vf vf_exp(vf x)
 {
     const vf magic = vf_set(0x1.8p23f); /* adding it leaves an integer in the low bits */
@@ -43,9 +45,10 @@ TF_INLINE vf vf_exp(vf x)
     return y * vi_float((half + 127) << 23) * vi_float((exponent - half + 127) << 23);
 }
 
-/* Q = Phi(-|z|), the normal distribution's tail, with relative accuracy to the last normal number, and *density = e^(-z^2/2).
- * Q = e^(-z^2/2) u P(u - 0.625), u = 1/(1 + 0.296875|z|): u P is Mills' ratio / sqrt(2 pi), P a minimax polynomial (5e-9) about
- * the middle of u's range, where its terms hardly cancel. */
+/* Q = Phi(-|z|), the normal distribution's tail, with relative accuracy to the last normal number,
+ * and *density = e^(-z^2/2). Q = e^(-z^2/2) u P(u - 0.625), u = 1/(1 + 0.296875|z|): u P is Mills'
+ * ratio / sqrt(2 pi), P a minimax polynomial (5e-9) about the middle of u's range, where its terms
+ * hardly cancel. */
 TF_INLINE vf vf_normal_tail(vf z, vf *density)
 {
     vf a = vf_abs(z);
@@ -112,7 +115,8 @@ static void kernel_add(size_t n, float *y, const float *x)
 static void kernel_multiply_add(size_t n, float *y, const float *x, const float *w)
 {
     for (size_t i = 0; i < n; i += TF_WIDTH)
-        row_store(y, vf_fma(row_load(x, i, n, 0), row_load(w, i, n, 0), row_load(y, i, n, 0)), i, n);
+        row_store(y, vf_fma(row_load(x, i, n, 0), row_load(w, i, n, 0), row_load(y, i, n, 0)), i,
+                  n);
 }
 
 static void kernel_blend(size_t n, float *y, float a, const float *x, float b)
@@ -130,7 +134,8 @@ static void kernel_softmax_back(size_t n, float *dx, const float *y, float c, fl
 static void kernel_affine(size_t n, float *y, const float *x, const float *w, const float *b)
 {
     for (size_t i = 0; i < n; i += TF_WIDTH)
-        row_store(y, vf_fma(row_load(x, i, n, 0), row_load(w, i, n, 0), row_load(b, i, n, 0)), i, n);
+        row_store(y, vf_fma(row_load(x, i, n, 0), row_load(w, i, n, 0), row_load(b, i, n, 0)), i,
+                  n);
 }
 
 static void kernel_rotate(size_t half, float *x, const float *cosine, const float *sine, float sign)
@@ -138,7 +143,8 @@ static void kernel_rotate(size_t half, float *x, const float *cosine, const floa
     float *low = x, *high = x + half;
     size_t i = 0;
     for (; i + TF_WIDTH <= half; i += TF_WIDTH) {
-        vf a = vf_load(low + i), b = vf_load(high + i), c = vf_load(cosine + i), s = vf_load(sine + i) * sign;
+        vf a = vf_load(low + i), b = vf_load(high + i), c = vf_load(cosine + i),
+           s = vf_load(sine + i) * sign;
         vf_store(low + i, vf_fma(a, c, -b * s));
         vf_store(high + i, vf_fma(b, c, a * s));
     }
@@ -149,9 +155,11 @@ static void kernel_rotate(size_t half, float *x, const float *cosine, const floa
     }
 }
 
-static void kernel_adamw(size_t n, float *p, const float *g, float *m, float *v, const struct tf_adamw *with)
+static void kernel_adamw(size_t n, float *p, const float *g, float *m, float *v,
+                         const struct tf_adamw *with)
 {
-    const vf one_less_beta1 = vf_set(1.0f - with->beta1), one_less_beta2 = vf_set(1.0f - with->beta2);
+    const vf one_less_beta1 = vf_set(1.0f - with->beta1),
+             one_less_beta2 = vf_set(1.0f - with->beta2);
     for (size_t i = 0; i < n; i += TF_WIDTH) {
         vf grad = row_load(g, i, n, 0) * with->clip;
         vf first = vf_fma(row_load(m, i, n, 0), vf_set(with->beta1), one_less_beta1 * grad);

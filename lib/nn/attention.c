@@ -6,7 +6,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Rows of queries scored at a time: 84 is a multiple of every build's tile height but one, and 84 x 1024 scores are 336 KiB, inside L2. */
+/* Rows of queries scored at a time: 84 is a multiple of every build's tile height but one, and 84 x
+ * 1024 scores are 336 KiB, inside L2. */
 #define QUERY_BLOCK 84
 
 static size_t smaller(size_t a, size_t b)
@@ -29,27 +30,31 @@ size_t tf_attention_scratch(const struct tf_heads *heads, bool backward)
     const size_t scores = QUERY_BLOCK * tf_table_stride(heads->capacity);
     if (!backward)
         return scores;
-    return 2 * scores + 2 * tf_kv_keys_size(heads) + tf_kv_values_size(heads) + 2 * tf_packed_size(QUERY_BLOCK, heads->D);
+    return 2 * scores + 2 * tf_kv_keys_size(heads) + tf_kv_values_size(heads) +
+           2 * tf_packed_size(QUERY_BLOCK, heads->D);
 }
 
-static void cache_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t task, size_t length, size_t start,
-                         struct tf_matrix k, struct tf_matrix v)
+static void cache_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t task,
+                         size_t length, size_t start, struct tf_matrix k, struct tf_matrix v)
 {
     const size_t D = heads->D, row = task / heads->H * length, column = task % heads->H * D;
     tf_pack_part(kv->keys + task * tf_kv_keys_size(heads), D, heads->capacity,
-                 tf_view_transposed(k.at + row * k.stride + column, k.stride), 0, D, start, start + length);
+                 tf_view_transposed(k.at + row * k.stride + column, k.stride), 0, D, start,
+                 start + length);
     tf_pack_part(kv->values + task * tf_kv_values_size(heads), heads->capacity, D,
                  tf_view(v.at + row * v.stride + column, v.stride), start, start + length, 0, D);
 }
 
-/* P of a block of rows, each up to its own position, zero beyond: rows [first, first+rows) at positions start+first...; stats may be NULL. */
-static void softmax_block(float *p, size_t stride, size_t rows, size_t keys, size_t position, float scale, float *stats,
-                          size_t stats_stride)
+/* P of a block of rows, each up to its own position, zero beyond: rows [first, first+rows) at
+ * positions start+first...; stats may be NULL. */
+static void softmax_block(float *p, size_t stride, size_t rows, size_t keys, size_t position,
+                          float scale, float *stats, size_t stats_stride)
 {
     for (size_t r = 0; r < rows; r++) {
         float *row = p + r * stride;
         const size_t seen = position + r + 1;
-        const float max = tf_kernel->max(seen, row), rate = 1 / tf_kernel->exp_sum(seen, row, row, max, scale);
+        const float max = tf_kernel->max(seen, row),
+                    rate = 1 / tf_kernel->exp_sum(seen, row, row, max, scale);
         tf_kernel->scale(seen, row, row, rate);
         memset(row + seen, 0, (keys - seen) * sizeof *row);
         if (stats) {
@@ -59,8 +64,9 @@ static void softmax_block(float *p, size_t stride, size_t rows, size_t keys, siz
     }
 }
 
-void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams, size_t length, size_t start,
-                          struct tf_matrix q, struct tf_matrix k, struct tf_matrix v, struct tf_matrix out, float *stats,
+void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams,
+                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix k,
+                          struct tf_matrix v, struct tf_matrix out, float *stats,
                           const struct tf_scratch *scratch)
 {
     const size_t H = heads->H, D = heads->D, stride = tf_table_stride(heads->capacity);
@@ -78,10 +84,13 @@ void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, 
             const size_t first = (blocks - 1 - task % blocks) * QUERY_BLOCK; /* long rows first */
             const size_t rows = smaller(QUERY_BLOCK, length - first), keys = start + first + rows;
             const size_t row = b * length + first;
-            tf_kernel->gemm(rows, keys, D, q.at + row * q.stride + h * D, q.stride, 1, kv->keys + pair * tf_kv_keys_size(heads), D,
-                            heads->capacity, p, stride, false);
-            softmax_block(p, stride, rows, keys, start + first, scale, stats ? stats + 2 * (row * H + h) : NULL, 2 * H);
-            tf_kernel->gemm(rows, D, keys, p, stride, 1, kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
+            tf_kernel->gemm(rows, keys, D, q.at + row * q.stride + h * D, q.stride, 1,
+                            kv->keys + pair * tf_kv_keys_size(heads), D, heads->capacity, p, stride,
+                            false);
+            softmax_block(p, stride, rows, keys, start + first, scale,
+                          stats ? stats + 2 * (row * H + h) : NULL, 2 * H);
+            tf_kernel->gemm(rows, D, keys, p, stride, 1,
+                            kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
                             out.at + row * out.stride + h * D, out.stride, false);
         }
     }
@@ -95,9 +104,11 @@ struct back_scratch {
     float *queries, *gradients; /* packed q and dout of the block */
 };
 
-static struct back_scratch back_scratch(const struct tf_heads *heads, const struct tf_scratch *scratch)
+static struct back_scratch back_scratch(const struct tf_heads *heads,
+                                        const struct tf_scratch *scratch)
 {
-    const size_t scores = QUERY_BLOCK * tf_table_stride(heads->capacity), block = tf_packed_size(QUERY_BLOCK, heads->D);
+    const size_t scores = QUERY_BLOCK * tf_table_stride(heads->capacity),
+                 block = tf_packed_size(QUERY_BLOCK, heads->D);
     struct back_scratch s;
     s.p = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
     s.d = s.p + scores;
@@ -121,32 +132,40 @@ static struct tf_matrix head_of(struct tf_matrix rows, size_t first, size_t colu
 }
 
 /* Rows [first, first+rows): dq, and what they add to dk and dv of the positions they see. */
-static void backward_block(const struct tf_heads *heads, const struct back_scratch *s, const struct head_rows *x, size_t length,
-                           size_t first, size_t rows)
+static void backward_block(const struct tf_heads *heads, const struct back_scratch *s,
+                           const struct head_rows *x, size_t length, size_t first, size_t rows)
 {
     const size_t D = heads->D, keys = first + rows, stride = tf_table_stride(heads->capacity);
     const float scale = 1 / sqrtf((float)D);
-    const struct tf_matrix q = head_of(x->q, first, 0), dout = head_of(x->dout, first, 0), out = head_of(x->out, first, 0);
+    const struct tf_matrix q = head_of(x->q, first, 0), dout = head_of(x->dout, first, 0),
+                           out = head_of(x->out, first, 0);
     tf_kernel->gemm(rows, keys, D, q.at, q.stride, 1, s->keys_t, D, length, s->p, stride, false);
-    tf_kernel->gemm(rows, keys, D, dout.at, dout.stride, 1, s->values_t, D, length, s->d, stride, false);
+    tf_kernel->gemm(rows, keys, D, dout.at, dout.stride, 1, s->values_t, D, length, s->d, stride,
+                    false);
     for (size_t r = 0; r < rows; r++) {
         float *p = s->p + r * stride, *d = s->d + r * stride;
         const float *stats = x->stats + (first + r) * 2 * heads->H;
         const size_t seen = first + r + 1;
         tf_kernel->exp_sum(seen, p, p, stats[0], scale);
         tf_kernel->scale(seen, p, p, stats[1]);
-        tf_kernel->softmax_back(seen, d, p, tf_kernel->dot(D, dout.at + r * dout.stride, out.at + r * out.stride), scale);
+        tf_kernel->softmax_back(
+            seen, d, p, tf_kernel->dot(D, dout.at + r * dout.stride, out.at + r * out.stride),
+            scale);
         memset(p + seen, 0, (keys - seen) * sizeof *p);
         memset(d + seen, 0, (keys - seen) * sizeof *d);
     }
-    tf_kernel->gemm(rows, D, keys, s->d, stride, 1, s->keys, length, D, x->dq.at + first * x->dq.stride, x->dq.stride, false);
+    tf_kernel->gemm(rows, D, keys, s->d, stride, 1, s->keys, length, D,
+                    x->dq.at + first * x->dq.stride, x->dq.stride, false);
     tf_pack_part(s->queries, rows, D, tf_view(q.at, q.stride), 0, rows, 0, D);
     tf_pack_part(s->gradients, rows, D, tf_view(dout.at, dout.stride), 0, rows, 0, D);
-    tf_kernel->gemm(keys, D, rows, s->d, 1, stride, s->queries, rows, D, x->dk.at, x->dk.stride, true);
-    tf_kernel->gemm(keys, D, rows, s->p, 1, stride, s->gradients, rows, D, x->dv.at, x->dv.stride, true);
+    tf_kernel->gemm(keys, D, rows, s->d, 1, stride, s->queries, rows, D, x->dk.at, x->dk.stride,
+                    true);
+    tf_kernel->gemm(keys, D, rows, s->p, 1, stride, s->gradients, rows, D, x->dv.at, x->dv.stride,
+                    true);
 }
 
-static void backward_head(const struct tf_heads *heads, const struct back_scratch *s, const struct head_rows *x, size_t length)
+static void backward_head(const struct tf_heads *heads, const struct back_scratch *s,
+                          const struct head_rows *x, size_t length)
 {
     const size_t D = heads->D;
     tf_pack_part(s->keys_t, D, length, tf_view_transposed(x->k.at, x->k.stride), 0, D, 0, length);
@@ -160,18 +179,27 @@ static void backward_head(const struct tf_heads *heads, const struct back_scratc
         backward_block(heads, s, x, length, first, smaller(QUERY_BLOCK, length - first));
 }
 
-void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length, struct tf_matrix q, struct tf_matrix k,
-                           struct tf_matrix v, struct tf_matrix out, const float *stats, struct tf_matrix dout, struct tf_matrix dq,
-                           struct tf_matrix dk, struct tf_matrix dv, const struct tf_scratch *scratch)
+void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length,
+                           struct tf_matrix q, struct tf_matrix k, struct tf_matrix v,
+                           struct tf_matrix out, const float *stats, struct tf_matrix dout,
+                           struct tf_matrix dq, struct tf_matrix dk, struct tf_matrix dv,
+                           const struct tf_scratch *scratch)
 {
-#pragma omp parallel for schedule(dynamic) if (tf_worth_threads(streams * length * length * heads->H * heads->D))
+#pragma omp parallel for schedule( \
+    dynamic) if (tf_worth_threads(streams * length * length * heads->H * heads->D))
     for (size_t pair = 0; pair < streams * heads->H; pair++) {
         const size_t row = pair / heads->H * length, h = pair % heads->H, column = h * heads->D;
         const struct back_scratch s = back_scratch(heads, scratch);
         const struct head_rows x = {
-            .q = head_of(q, row, column),     .k = head_of(k, row, column),       .v = head_of(v, row, column),
-            .out = head_of(out, row, column), .dout = head_of(dout, row, column), .dq = head_of(dq, row, column),
-            .dk = head_of(dk, row, column),   .dv = head_of(dv, row, column),     .stats = stats + 2 * (row * heads->H + h),
+            .q = head_of(q, row, column),
+            .k = head_of(k, row, column),
+            .v = head_of(v, row, column),
+            .out = head_of(out, row, column),
+            .dout = head_of(dout, row, column),
+            .dq = head_of(dq, row, column),
+            .dk = head_of(dk, row, column),
+            .dv = head_of(dv, row, column),
+            .stats = stats + 2 * (row * heads->H + h),
         };
         backward_head(heads, &s, &x, length);
     }
@@ -189,8 +217,8 @@ void tf_rope_fill(struct tf_rope *rope, size_t positions, double base)
     }
 }
 
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams, size_t length, size_t start,
-                   struct tf_matrix x, float sign)
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams,
+                   size_t length, size_t start, struct tf_matrix x, float sign)
 {
     const size_t half = rope->rotated / 2;
     if (!half)
@@ -199,6 +227,7 @@ void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, siz
     for (size_t row = 0; row < streams * length; row++) {
         const size_t at = (start + row % length) * half;
         for (size_t h = 0; h < heads->H; h++)
-            tf_kernel->rotate(half, x.at + row * x.stride + h * heads->D, rope->cosine + at, rope->sine + at, sign);
+            tf_kernel->rotate(half, x.at + row * x.stride + h * heads->D, rope->cosine + at,
+                              rope->sine + at, sign);
     }
 }

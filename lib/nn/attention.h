@@ -9,39 +9,45 @@
 #include "nn/pattention.h"
 
 struct tf_heads {
-    size_t H, D;      /* C = H D */
-    size_t capacity;  /* positions that a stream's cache holds */
+    size_t H, D;     /* C = H D */
+    size_t capacity; /* positions that a stream's cache holds */
 };
 
-/* Keys and values of `streams` streams, kept as packed right-hand sides: for each stream and head K^T (D,capacity) and V (capacity,D). */
+/* Keys and values of `streams` streams, kept as packed right-hand sides: for each stream and head
+ * K^T (D,capacity) and V (capacity,D). */
 struct tf_kv {
     float *keys, *values;
 };
-size_t tf_kv_keys_size(const struct tf_heads *heads);   /* floats a stream and head */
+size_t tf_kv_keys_size(const struct tf_heads *heads); /* floats a stream and head */
 size_t tf_kv_values_size(const struct tf_heads *heads);
 
 /* Floats of scratch a thread needs. */
 size_t tf_attention_scratch(const struct tf_heads *heads, bool backward);
 
-/* q, k, v, out: streams x length rows of C. New rows are at positions start..start+length of each stream; k and v are added to the cache first. stats
- * (NULL in inference): a row's maximum and 1/sum for each head, rows x H x 2. */
-void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams, size_t length, size_t start,
-                          struct tf_matrix q, struct tf_matrix k, struct tf_matrix v, struct tf_matrix out, float *stats,
+/* q, k, v, out: streams x length rows of C. New rows are at positions start..start+length of each
+ * stream; k and v are added to the cache first. stats (NULL in inference): a row's maximum and
+ * 1/sum for each head, rows x H x 2. */
+void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams,
+                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix k,
+                          struct tf_matrix v, struct tf_matrix out, float *stats,
                           const struct tf_scratch *scratch);
 
 /* Whole sequences from position 0: dq, dk, dv from dout = dL/dout, out being the forward pass's. */
-void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length, struct tf_matrix q, struct tf_matrix k,
-                           struct tf_matrix v, struct tf_matrix out, const float *stats, struct tf_matrix dout, struct tf_matrix dq,
-                           struct tf_matrix dk, struct tf_matrix dv, const struct tf_scratch *scratch);
+void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length,
+                           struct tf_matrix q, struct tf_matrix k, struct tf_matrix v,
+                           struct tf_matrix out, const float *stats, struct tf_matrix dout,
+                           struct tf_matrix dq, struct tf_matrix dk, struct tf_matrix dv,
+                           const struct tf_scratch *scratch);
 
-/* RoPE (arXiv 2104.09864), rotate-half on the first `rotated` channels of each head: angles position / base^(2i/rotated). */
+/* RoPE (arXiv 2104.09864), rotate-half on the first `rotated` channels of each head: angles
+ * position / base^(2i/rotated). */
 struct tf_rope {
     size_t rotated;       /* even; 0: none */
     float *cosine, *sine; /* positions x rotated/2 */
 };
 void tf_rope_fill(struct tf_rope *rope, size_t positions, double base);
 /* Turns streams x length rows whose positions begin at start; sign -1 turns back. */
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams, size_t length, size_t start,
-                   struct tf_matrix x, float sign);
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams,
+                   size_t length, size_t start, struct tf_matrix x, float sign);
 
 #endif

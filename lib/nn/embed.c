@@ -2,14 +2,16 @@
 
 #include <string.h>
 
-void tf_embed_forward(const struct tf_table *embed, size_t rows, const uint16_t *ids, struct tf_matrix x)
+void tf_embed_forward(const struct tf_table *embed, size_t rows, const uint16_t *ids,
+                      struct tf_matrix x)
 {
 #pragma omp parallel for schedule(static) if (tf_worth_threads(rows * embed->cols))
     for (size_t r = 0; r < rows; r++)
         memcpy(x.at + r * x.stride, tf_table_row(embed, ids[r]), embed->stride * sizeof(float));
 }
 
-void tf_embed_backward(struct tf_matrix grad, size_t cols, size_t rows, const uint16_t *ids, struct tf_matrix dx)
+void tf_embed_backward(struct tf_matrix grad, size_t cols, size_t rows, const uint16_t *ids,
+                       struct tf_matrix dx)
 {
     /* Threads share columns, not rows: a token that comes twice is added in the order of rows. */
 #pragma omp parallel for schedule(static) if (tf_worth_threads(rows * cols))

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const pattention_names[TF_PATTENTIONS] = {"attn.q", "attn.k", "attn.v", "attn.o", "ffn"};
+static const char *const pattention_names[TF_PATTENTIONS] = {"attn.q", "attn.k", "attn.v", "attn.o",
+                                                             "ffn"};
 
 char *tf_pattention_name(char out[TF_TABLE_NAME], uint64_t layer, int p)
 {
@@ -18,31 +19,37 @@ char *tf_pattention_name(char out[TF_TABLE_NAME], uint64_t layer, int p)
 
 char *tf_table_name(char out[TF_TABLE_NAME], uint64_t layer, int p, bool values)
 {
-    snprintf(out, TF_TABLE_NAME, "layers.%llu.%s.%s", (unsigned long long)layer, pattention_names[p],
-             values ? "values" : "keys");
+    snprintf(out, TF_TABLE_NAME, "layers.%llu.%s.%s", (unsigned long long)layer,
+             pattention_names[p], values ? "values" : "keys");
     return out;
 }
 
 static enum tf_code shape_check(const struct tf_shape *s, struct tf_err *err)
 {
     if (!s->layers || !s->width || !s->heads || !s->vocab || !s->seq)
-        return tf_fail(err, TF_CONFIG, "a model needs at least one layer, channel, head, token id and position");
+        return tf_fail(err, TF_CONFIG,
+                       "a model needs at least one layer, channel, head, token id and position");
     if (s->width % s->heads)
-        return tf_fail(err, TF_CONFIG, "%llu heads do not divide a width of %llu", (unsigned long long)s->heads,
-                       (unsigned long long)s->width);
+        return tf_fail(err, TF_CONFIG, "%llu heads do not divide a width of %llu",
+                       (unsigned long long)s->heads, (unsigned long long)s->width);
     if (!(s->rotary_pct >= 0 && s->rotary_pct <= 1))
-        return tf_fail(err, TF_CONFIG, "a share of %g rotated channels: 0 to 1 is needed", s->rotary_pct);
+        return tf_fail(err, TF_CONFIG, "a share of %g rotated channels: 0 to 1 is needed",
+                       s->rotary_pct);
     if (tf_rotated(s) % 2)
-        return tf_fail(err, TF_CONFIG, "%zu rotated channels in each head: an even number is needed", tf_rotated(s));
+        return tf_fail(err, TF_CONFIG,
+                       "%zu rotated channels in each head: an even number is needed",
+                       tf_rotated(s));
     if (s->width > 1u << 20 || s->vocab > 1u << 16 || s->seq > 1u << 24)
-        return tf_fail(err, TF_CONFIG, "width %llu, vocabulary %llu, length %llu: at most 2^20, 2^16, 2^24",
-                       (unsigned long long)s->width, (unsigned long long)s->vocab, (unsigned long long)s->seq);
+        return tf_fail(
+            err, TF_CONFIG, "width %llu, vocabulary %llu, length %llu: at most 2^20, 2^16, 2^24",
+            (unsigned long long)s->width, (unsigned long long)s->vocab, (unsigned long long)s->seq);
     for (uint64_t l = 0; l < s->layers; l++)
         for (int p = 0; p < TF_PATTENTIONS; p++)
-            if (!s->layer[l].tokens[p] || s->layer[l].tokens[p] > 1ull << 31 || !(s->layer[l].scale[p] > 0) ||
-                !isfinite(s->layer[l].scale[p]))
-                return tf_fail(err, TF_CONFIG, "layers.%llu.%s: %llu tokens at scale %g", (unsigned long long)l,
-                               pattention_names[p], (unsigned long long)s->layer[l].tokens[p], s->layer[l].scale[p]);
+            if (!s->layer[l].tokens[p] || s->layer[l].tokens[p] > 1ull << 31 ||
+                !(s->layer[l].scale[p] > 0) || !isfinite(s->layer[l].scale[p]))
+                return tf_fail(err, TF_CONFIG, "layers.%llu.%s: %llu tokens at scale %g",
+                               (unsigned long long)l, pattention_names[p],
+                               (unsigned long long)s->layer[l].tokens[p], s->layer[l].scale[p]);
     return TF_OK;
 }
 
@@ -51,7 +58,8 @@ size_t tf_rotated(const struct tf_shape *shape)
     return (size_t)((double)(shape->width / shape->heads) * shape->rotary_pct);
 }
 
-static struct tf_table *describe(struct tf_model *model, const char *name, size_t rows, size_t cols, bool decay)
+static struct tf_table *describe(struct tf_model *model, const char *name, size_t rows, size_t cols,
+                                 bool decay)
 {
     struct tf_table *table = &model->tables[model->table_count++];
     snprintf(table->name, sizeof table->name, "%s", name);
@@ -81,12 +89,14 @@ static void describe_all(struct tf_model *model)
         for (int p = 0; p < TF_PATTENTIONS; p++)
             for (int values = 0; values < 2; values++) {
                 tf_table_name(name, l, p, values);
-                describe(model, name, s->layer[l].tokens[p], s->width, true)->scale = s->layer[l].scale[p];
+                describe(model, name, s->layer[l].tokens[p], s->width, true)->scale =
+                    s->layer[l].scale[p];
             }
     qsort(model->tables, model->table_count, sizeof *model->tables, by_name);
     unsigned group = 0; /* keys and values of one Pattention stand next to each other, keys first */
     for (size_t i = 0; i < model->table_count; i++)
-        model->tables[i].row_group = i && strstr(model->tables[i].name, ".values") ? group : ++group;
+        model->tables[i].row_group =
+            i && strstr(model->tables[i].name, ".values") ? group : ++group;
 }
 
 static void link_tables(struct tf_model *model)
@@ -123,7 +133,8 @@ static void take_tables(struct tf_model *model, bool train)
     }
 }
 
-enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, bool train, struct tf_err *err)
+enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, bool train,
+                           struct tf_err *err)
 {
     *out = NULL;
     if (shape_check(shape, err))
@@ -134,7 +145,8 @@ enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, 
     model->shape = *shape;
     model->shape.layer = tf_new(shape->layers, sizeof *shape->layer, "layer shapes", err);
     model->layers = tf_new(shape->layers, sizeof *model->layers, "layers", err);
-    model->tables = tf_new(4 + 2 * TF_PATTENTIONS * shape->layers, sizeof *model->tables, "table list", err);
+    model->tables =
+        tf_new(4 + 2 * TF_PATTENTIONS * shape->layers, sizeof *model->tables, "table list", err);
     if (!model->shape.layer || !model->layers || !model->tables) {
         tf_model_free(model);
         return TF_MEMORY;
@@ -147,7 +159,8 @@ enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, 
     return TF_OK;
 }
 
-enum tf_code tf_model_new(struct tf_model **out, const struct tf_shape *shape, bool train, struct tf_err *err)
+enum tf_code tf_model_new(struct tf_model **out, const struct tf_shape *shape, bool train,
+                          struct tf_err *err)
 {
     enum tf_code code = tf_model_plan(out, shape, train, err);
     if (code)
@@ -207,8 +220,8 @@ double tf_init_deviation(const struct tf_shape *shape, bool values)
     return values ? 2 / ((double)shape->layers * sqrt((double)shape->width)) : 0.02;
 }
 
-void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uint64_t cols, const char *name,
-                  double deviation, uint64_t seed)
+void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uint64_t cols,
+                  const char *name, double deviation, uint64_t seed)
 {
     const uint64_t stream = tf_rng_stream(name);
 #pragma omp parallel for schedule(static)

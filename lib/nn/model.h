@@ -1,9 +1,10 @@
-/* The TokenFormer language model (arXiv 2410.23168): a list of named tables, and the passes over them.
+/* The TokenFormer language model (arXiv 2410.23168): a list of named tables, and the passes over
+ * them.
  *
  *   x = embed.tokens[ids]
  *   x += o(attention(q(h), k(h), v(h))), h = LN(x)       } num_layers times; q, k, v, o and ffn
  *   x += ffn(LN(x))                                      } are Pattentions
- *   logits = norm(x) E^T                                 E: embed.tokens, or head.tokens when untied
+ *   logits = norm(x) E^T                                 E: embed.tokens; head.tokens if untied
  */
 #ifndef TF_NN_MODEL_H
 #define TF_NN_MODEL_H
@@ -13,7 +14,8 @@
 #include "nn/table.h"
 #include <stdint.h>
 
-enum { TF_Q, TF_K, TF_V, TF_O, TF_FFN, TF_PATTENTIONS }; /* the five of a layer, in this order everywhere */
+/* The five of a layer, in this order everywhere. */
+enum { TF_Q, TF_K, TF_V, TF_O, TF_FFN, TF_PATTENTIONS };
 
 /* Tokens and tau^2 of each Pattention of one layer. */
 struct tf_layer_shape {
@@ -34,44 +36,48 @@ struct tf_layer {
 };
 
 struct tf_model {
-    struct tf_shape shape; /* its own copy */
+    struct tf_shape shape;   /* its own copy */
     struct tf_table *tables; /* all of them, sorted by name */
     size_t table_count;
     struct tf_layer *layers;
-    struct tf_table *embed, *head, *norm_weight, *norm_bias; /* into tables; head == embed when tied */
-    struct tf_arena memory;   /* of the tables' numbers */
+    /* Into tables; head == embed when tied. */
+    struct tf_table *embed, *head, *norm_weight, *norm_bias;
+    struct tf_arena memory; /* of the tables' numbers */
     uint64_t bytes_weights, bytes_gradients, bytes_moments;
 };
 
 /* Channels of each head that RoPE turns: int(D rotary_pct). */
 size_t tf_rotated(const struct tf_shape *shape);
 
-/* Names the p-th Pattention's table of layer `layer`: layers.3.attn.q.keys, layers.3.ffn.values. Returns out. */
+/* Names the p-th Pattention's table of layer `layer`: layers.3.attn.q.keys, layers.3.ffn.values.
+ * Returns out. */
 char *tf_table_name(char out[TF_TABLE_NAME], uint64_t layer, int p, bool values);
 /* layers.3.attn.q */
 char *tf_pattention_name(char out[TF_TABLE_NAME], uint64_t layer, int p);
 
-/* All values zero (norm.weight one). train: with gradients and moments. TF_CONFIG for a shape that is not one (heads that do not
- * divide the width, sizes past the format's), TF_MEMORY. */
-TF_MUST_USE enum tf_code tf_model_new(struct tf_model **out, const struct tf_shape *shape, bool train,
-                                      struct tf_err *err);
-/* The same without memory for the tables: names, shapes and byte counts are there, every value is NULL. */
-TF_MUST_USE enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, bool train,
-                                       struct tf_err *err);
+/* All values zero (norm.weight one). train: with gradients and moments. TF_CONFIG for a shape that
+ * is not one (heads that do not divide the width, sizes past the format's), TF_MEMORY. */
+TF_MUST_USE enum tf_code tf_model_new(struct tf_model **out, const struct tf_shape *shape,
+                                      bool train, struct tf_err *err);
+/* The same without memory for the tables: names, shapes and byte counts are there, every value is
+ * NULL. */
+TF_MUST_USE enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape,
+                                       bool train, struct tf_err *err);
 void tf_model_free(struct tf_model *model);
 /* The table of a name, or NULL. */
 struct tf_table *tf_model_find(const struct tf_model *model, const char *name);
 uint64_t tf_model_parameters(const struct tf_model *model);
-/* Multiply-adds count two: 6 x (parameters that enter a matrix product) + 12 L T C, for each token trained on; a third of it for a
- * forward pass. */
+/* Multiply-adds count two: 6 x (parameters that enter a matrix product) + 12 L T C, for each token
+ * trained on; a third of it for a forward pass. */
 double tf_model_flops(const struct tf_model *model);
 
-/* Embedding and keys N(0, 0.02^2), values N(0, (2/(L sqrt(C)))^2), norm 1 and 0; number (row, col) of a table is number
- * row*cols + col of the stream of its name, so a larger table begins with the smaller one. */
+/* Embedding and keys N(0, 0.02^2), values N(0, (2/(L sqrt(C)))^2), norm 1 and 0; number (row, col)
+ * of a table is number row*cols + col of the stream of its name, so a larger table begins with the
+ * smaller one. */
 void tf_model_init(struct tf_model *model, uint64_t seed);
 /* Fills rows first..last of a table of that name with N(0, deviation^2), numbered as above. */
-void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uint64_t cols, const char *name,
-                  double deviation, uint64_t seed);
+void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uint64_t cols,
+                  const char *name, double deviation, uint64_t seed);
 /* The standard deviation that init gives keys or values of this model's Pattentions. */
 double tf_init_deviation(const struct tf_shape *shape, bool values);
 
@@ -79,29 +85,36 @@ double tf_init_deviation(const struct tf_shape *shape, bool values);
 enum tf_run_mode {
     TF_RUN_TRAIN, /* forward and backward: every layer keeps what its backward needs */
     TF_RUN_SCORE, /* forward only, whole sequences from position 0 */
-    TF_RUN_CACHE  /* forward only, keys and values kept from call to call for shape.seq positions of each stream */
+    TF_RUN_CACHE  /* forward only, keys and values kept from call to call for shape.seq positions of
+                     each stream */
 };
 struct tf_run;
 
-TF_MUST_USE enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode, size_t streams,
-                                    size_t length, struct tf_err *err);
+TF_MUST_USE enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model,
+                                    enum tf_run_mode mode, size_t streams, size_t length,
+                                    struct tf_err *err);
 void tf_run_free(struct tf_run *run);
 /* The bytes that tf_run_new would take. */
-TF_MUST_USE enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model, enum tf_run_mode mode, size_t streams,
-                                     size_t length, struct tf_err *err);
+TF_MUST_USE enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model,
+                                     enum tf_run_mode mode, size_t streams, size_t length,
+                                     struct tf_err *err);
 
-/* Weights changed: pack them again before the next pass. Called by whoever changes them; tf_run_new calls it once. */
+/* Weights changed: pack them again before the next pass. Called by whoever changes them; tf_run_new
+ * calls it once. */
 void tf_run_refresh(struct tf_run *run);
 
-/* Runs `streams` sequences of `length` tokens each (ids: streams x length, row after row) from position `start` (0 unless TF_RUN_CACHE, where
- * start + length <= shape.seq). Leaves the final normed hidden states in the run: row s*length + t. */
-void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length, size_t start);
+/* Runs `streams` sequences of `length` tokens each (ids: streams x length, row after row) from
+ * position `start` (0 unless TF_RUN_CACHE, where start + length <= shape.seq). Leaves the final
+ * normed hidden states in the run: row s*length + t. */
+void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length,
+                size_t start);
 
-/* Cross entropy in nats of each row's target, into losses (streams x length). With a weight (TF_RUN_TRAIN only): also begins
- * the backward pass of sum(losses) * weight, leaving the residual stream's gradient in the run and adding to the head's. */
+/* Cross entropy in nats of each row's target, into losses (streams x length). With a weight
+ * (TF_RUN_TRAIN only): also begins the backward pass of sum(losses) * weight, leaving the residual
+ * stream's gradient in the run and adding to the head's. */
 void tf_loss(struct tf_run *run, const uint16_t *targets, float *losses, float weight);
-/* The rest of the backward pass; adds to the tables' gradients, chain of row after row, so that several small batches give the bits of
- * one large. */
+/* The rest of the backward pass; adds to the tables' gradients, chain of row after row, so that
+ * several small batches give the bits of one large. */
 void tf_backward(struct tf_run *run, const uint16_t *ids);
 /* Zeroes the gradients (before the first tf_loss of a step). */
 void tf_gradients_clear(struct tf_run *run);

@@ -9,21 +9,25 @@ void tf_norm_forward(size_t rows, size_t cols, struct tf_matrix x, struct tf_mat
         tf_kernel->normalise(cols, y.at + r * y.stride, x.at + r * x.stride, EPS, stats + 2 * r);
 }
 
-void tf_norm_backward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix dy, const float *stats, struct tf_matrix dx)
+void tf_norm_backward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix dy,
+                      const float *stats, struct tf_matrix dx)
 {
 #pragma omp parallel for schedule(static) if (tf_worth_threads(rows * cols))
     for (size_t r = 0; r < rows; r++)
-        tf_kernel->normalise_back(cols, dx.at + r * dx.stride, x.at + r * x.stride, dy.at + r * dy.stride, stats + 2 * r);
+        tf_kernel->normalise_back(cols, dx.at + r * dx.stride, x.at + r * x.stride,
+                                  dy.at + r * dy.stride, stats + 2 * r);
 }
 
-void tf_affine_forward(size_t rows, struct tf_matrix x, const struct tf_table *w, const struct tf_table *b)
+void tf_affine_forward(size_t rows, struct tf_matrix x, const struct tf_table *w,
+                       const struct tf_table *b)
 {
 #pragma omp parallel for schedule(static) if (tf_worth_threads(rows * w->cols))
     for (size_t r = 0; r < rows; r++)
         tf_kernel->affine(w->cols, x.at + r * x.stride, x.at + r * x.stride, w->value, b->value);
 }
 
-void tf_affine_backward(size_t rows, struct tf_matrix dy, struct tf_matrix h, const struct tf_table *w, const struct tf_table *b)
+void tf_affine_backward(size_t rows, struct tf_matrix dy, struct tf_matrix h,
+                        const struct tf_table *w, const struct tf_table *b)
 {
     /* Threads share columns, so that each column is summed in the order of rows. */
 #pragma omp parallel for schedule(static) if (tf_worth_threads(rows * w->cols))

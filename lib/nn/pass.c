@@ -12,11 +12,13 @@ static const struct tf_pattention_pack *packed(struct tf_run *run, size_t layer,
 }
 
 /* y = pattention(x) [+ residual]. */
-static void project(struct tf_run *run, size_t layer, int p, struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual)
+static void project(struct tf_run *run, size_t layer, int p, struct tf_matrix x, struct tf_matrix y,
+                    struct tf_matrix residual)
 {
-    tf_pattention_forward(&run->model->layers[layer].at[p], run->model->shape.norm, packed(run, layer, p),
-                          run->streams * run->length, x, y, residual,
-                          run->mode == TF_RUN_TRAIN ? &run->kept[layer].scores[p] : NULL, &run->scratch);
+    tf_pattention_forward(&run->model->layers[layer].at[p], run->model->shape.norm,
+                          packed(run, layer, p), run->streams * run->length, x, y, residual,
+                          run->mode == TF_RUN_TRAIN ? &run->kept[layer].scores[p] : NULL,
+                          &run->scratch);
 }
 
 static void layer_forward(struct tf_run *run, size_t layer, size_t start)
@@ -24,7 +26,8 @@ static void layer_forward(struct tf_run *run, size_t layer, size_t start)
     const struct tf_kept *kept = &run->kept[layer];
     const struct tf_shape *s = &run->model->shape;
     const size_t rows = run->streams * run->length;
-    const struct tf_matrix out = layer + 1 < s->layers ? run->kept[layer + 1].in : run->last, none = {NULL, 0};
+    const struct tf_matrix out = layer + 1 < s->layers ? run->kept[layer + 1].in : run->last,
+                           none = {NULL, 0};
 
     tf_norm_forward(rows, s->width, kept->in, run->normed, kept->stats_in);
     project(run, layer, TF_Q, run->normed, kept->q, none);
@@ -32,15 +35,16 @@ static void layer_forward(struct tf_run *run, size_t layer, size_t start)
     project(run, layer, TF_V, run->normed, kept->v, none);
     tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, start, kept->q, 1);
     tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, start, kept->k, 1);
-    tf_attention_forward(&run->heads, &run->kv[layer], run->streams, run->length, start, kept->q, kept->k, kept->v, kept->mixed,
-                         kept->attention, &run->scratch);
+    tf_attention_forward(&run->heads, &run->kv[layer], run->streams, run->length, start, kept->q,
+                         kept->k, kept->v, kept->mixed, kept->attention, &run->scratch);
     project(run, layer, TF_O, kept->mixed, kept->middle, kept->in);
 
     tf_norm_forward(rows, s->width, kept->middle, run->normed, kept->stats_middle);
     project(run, layer, TF_FFN, run->normed, out, kept->middle);
 }
 
-void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length, size_t start)
+void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length,
+                size_t start)
 {
     const struct tf_model *model = run->model;
     const size_t rows = streams * length;
@@ -55,11 +59,12 @@ void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t 
 }
 
 /* dx of a Pattention into `dx` (or added to it), and its tables' gradients. */
-static void project_back(struct tf_run *run, size_t layer, int p, struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx,
-                         bool add)
+static void project_back(struct tf_run *run, size_t layer, int p, struct tf_matrix x,
+                         struct tf_matrix g, struct tf_matrix dx, bool add)
 {
-    tf_pattention_backward(&run->model->layers[layer].at[p], run->model->shape.norm, run->streams * run->length, x, g, dx, add,
-                           &run->kept[layer].scores[p], &run->back);
+    tf_pattention_backward(&run->model->layers[layer].at[p], run->model->shape.norm,
+                           run->streams * run->length, x, g, dx, add, &run->kept[layer].scores[p],
+                           &run->back);
 }
 
 /* run->dx: dL/d(layer's output) in, dL/d(layer's input) out. */
@@ -68,13 +73,15 @@ static void layer_backward(struct tf_run *run, size_t layer)
     struct tf_kept *kept = &run->kept[layer];
     const size_t rows = run->streams * run->length, C = run->model->shape.width;
 
-    tf_norm_forward(rows, C, kept->middle, run->normed, kept->stats_middle); /* again: cheaper than keeping it */
+    tf_norm_forward(rows, C, kept->middle, run->normed,
+                    kept->stats_middle); /* again: cheaper than keeping it */
     project_back(run, layer, TF_FFN, run->normed, run->dx, run->dnormed, false);
     tf_norm_backward(rows, C, kept->middle, run->dnormed, kept->stats_middle, run->dx);
 
     project_back(run, layer, TF_O, kept->mixed, run->dx, run->dmixed, false);
-    tf_attention_backward(&run->heads, run->streams, run->length, kept->q, kept->k, kept->v, kept->mixed, kept->attention,
-                          run->dmixed, run->dq, run->dk, run->dv, &run->scratch);
+    tf_attention_backward(&run->heads, run->streams, run->length, kept->q, kept->k, kept->v,
+                          kept->mixed, kept->attention, run->dmixed, run->dq, run->dk, run->dv,
+                          &run->scratch);
     tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, 0, run->dq, -1);
     tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, 0, run->dk, -1);
     tf_norm_forward(rows, C, kept->in, run->normed, kept->stats_in);
@@ -90,8 +97,9 @@ void tf_backward(struct tf_run *run, const uint16_t *ids)
     for (size_t l = run->model->shape.layers; l-- > 0;)
         layer_backward(run, l);
     if (!embed->frozen)
-        tf_embed_backward(run->embed_grad.at ? run->embed_grad : (struct tf_matrix){embed->grad, embed->stride}, embed->cols,
-                          run->streams * run->length, ids, run->dx);
+        tf_embed_backward(run->embed_grad.at ? run->embed_grad
+                                             : (struct tf_matrix){embed->grad, embed->stride},
+                          embed->cols, run->streams * run->length, ids, run->dx);
 }
 
 void tf_gradients_clear(struct tf_run *run)
@@ -114,5 +122,6 @@ void tf_gradients_finish(struct tf_run *run)
         return;
 #pragma omp parallel for schedule(static) if (tf_worth_threads(embed->rows * embed->cols))
     for (size_t r = 0; r < embed->rows; r++)
-        tf_kernel->add(embed->cols, embed->grad + r * embed->stride, run->embed_grad.at + r * run->embed_grad.stride);
+        tf_kernel->add(embed->cols, embed->grad + r * embed->stride,
+                       run->embed_grad.at + r * run->embed_grad.stride);
 }

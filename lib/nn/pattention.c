@@ -17,14 +17,16 @@ void tf_pattention_pack(struct tf_pattention_pack *pack, const struct tf_pattent
     tf_pack(pack->values, tf_view(v->value, v->stride), v->rows, v->cols);
 }
 
-/* tau over the length of a row whose squares sum to `squares`; 0 for a row of zeros, which makes S and its gradients 0. */
+/* tau over the length of a row whose squares sum to `squares`; 0 for a row of zeros, which makes S
+ * and its gradients 0. */
 static float row_rate(double scale, float squares)
 {
     return squares > 0 ? (float)sqrt(scale) / sqrtf(squares) : 0;
 }
 
 /* s = act(a) along one row of n; s may be a. */
-static void activate(enum tf_norm norm, double scale, size_t n, float *s, const float *a, float stats[2])
+static void activate(enum tf_norm norm, double scale, size_t n, float *s, const float *a,
+                     float stats[2])
 {
     switch (norm) {
     case TF_L2_NORM_GELU:
@@ -45,7 +47,8 @@ static void activate(enum tf_norm norm, double scale, size_t n, float *s, const 
 }
 
 /* The way back along one row: s = act(a) again, and d from dL/ds to dL/da. */
-static void activate_back(enum tf_norm norm, double scale, size_t n, float *s, float *d, const float *a, const float stats[2])
+static void activate_back(enum tf_norm norm, double scale, size_t n, float *s, float *d,
+                          const float *a, const float stats[2])
 {
     const float r = stats[0];
     float c;
@@ -100,7 +103,8 @@ static void activate_rows(const struct block *b, size_t i, size_t m, float *s)
 static void add_residual(const struct block *b, size_t i, size_t m)
 {
     for (size_t r = i; b->residual.at && r < i + m; r++)
-        tf_kernel->add(b->layer->keys->cols, b->y.at + r * b->y.stride, b->residual.at + r * b->residual.stride);
+        tf_kernel->add(b->layer->keys->cols, b->y.at + r * b->y.stride,
+                       b->residual.at + r * b->residual.stride);
 }
 
 /* A block of rows on this thread, its scores in cache from the first product to the second. */
@@ -108,9 +112,11 @@ static void forward_block(const struct block *b, size_t i, size_t m, float *s)
 {
     const size_t N = b->layer->keys->rows, C = b->layer->keys->cols;
     const struct tf_matrix a = score_rows(b, i, s);
-    tf_kernel->gemm(m, N, C, b->x.at + i * b->x.stride, b->x.stride, 1, b->pack->keys, C, N, a.at, a.stride, false);
+    tf_kernel->gemm(m, N, C, b->x.at + i * b->x.stride, b->x.stride, 1, b->pack->keys, C, N, a.at,
+                    a.stride, false);
     activate_rows(b, i, m, s);
-    tf_kernel->gemm(m, C, N, s, tf_table_stride(N), 1, b->pack->values, N, C, b->y.at + i * b->y.stride, b->y.stride, false);
+    tf_kernel->gemm(m, C, N, s, tf_table_stride(N), 1, b->pack->values, N, C,
+                    b->y.at + i * b->y.stride, b->y.stride, false);
     add_residual(b, i, m);
 }
 
@@ -125,8 +131,9 @@ static void forward_few(const struct block *b, size_t m, float *s)
     add_residual(b, 0, m);
 }
 
-void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm, const struct tf_pattention_pack *pack,
-                           size_t rows, struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual,
+void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
+                           const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix x,
+                           struct tf_matrix y, struct tf_matrix residual,
                            const struct tf_scores *scores, const struct tf_scratch *scratch)
 {
     const struct block b = {layer, norm, pack, x, y, residual, scores};
@@ -141,9 +148,9 @@ void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
                       scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size);
 }
 
-void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows, struct tf_matrix x,
-                            struct tf_matrix g, struct tf_matrix dx, bool add, const struct tf_scores *scores,
-                            const struct tf_pattention_back *back)
+void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows,
+                            struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx, bool add,
+                            const struct tf_scores *scores, const struct tf_pattention_back *back)
 {
     const struct tf_table *k = layer->keys, *v = layer->values;
     const size_t N = k->rows, C = k->cols, block = tf_row_block(rows), stride = back->stride;
@@ -153,11 +160,13 @@ void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm
     for (size_t i = 0; i < rows; i += block) {
         const size_t m = rows - i < block ? rows - i : block;
         float *s = back->s + i * stride, *d = back->da + i * stride;
-        tf_kernel->gemm(m, N, C, g.at + i * g.stride, g.stride, 1, back->values, C, N, d, stride, false);
+        tf_kernel->gemm(m, N, C, g.at + i * g.stride, g.stride, 1, back->values, C, N, d, stride,
+                        false);
         for (size_t r = 0; r < m; r++)
-            activate_back(norm, k->scale, N, s + r * stride, d + r * stride, scores->a + (i + r) * scores->stride,
-                          scores->stats + 2 * (i + r));
-        tf_kernel->gemm(m, C, N, d, stride, 1, back->keys, N, C, dx.at + i * dx.stride, dx.stride, add);
+            activate_back(norm, k->scale, N, s + r * stride, d + r * stride,
+                          scores->a + (i + r) * scores->stride, scores->stats + 2 * (i + r));
+        tf_kernel->gemm(m, C, N, d, stride, 1, back->keys, N, C, dx.at + i * dx.stride, dx.stride,
+                        add);
     }
     if (!v->frozen) {
         tf_pack(back->g, tf_view(g.at, g.stride), rows, C);
@@ -165,6 +174,7 @@ void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm
     }
     if (!k->frozen) {
         tf_pack(back->x, tf_view(x.at, x.stride), rows, C);
-        tf_gemm(N, C, rows, tf_view_transposed(back->da, stride), back->x, k->grad, k->stride, true);
+        tf_gemm(N, C, rows, tf_view_transposed(back->da, stride), back->x, k->grad, k->stride,
+                true);
     }
 }

@@ -1,5 +1,5 @@
-/* Pattention: attention of x over a resizable table of parameter tokens (arXiv 2410.23168, equation 4; numerics in
- * tokenformer(7)).
+/* Pattention: attention of x over a resizable table of parameter tokens (arXiv 2410.23168, equation
+ * 4; numerics in tokenformer(7)).
  *
  *   A = x K^T            x (T,C)  K (N,C)  V (N,C)
  *   S = act(A)           act by tf_norm, along each row
@@ -31,7 +31,7 @@ void tf_pattention_pack(struct tf_pattention_pack *pack, const struct tf_pattent
 
 /* What the backward pass needs of a forward one. */
 struct tf_scores {
-    float *a;     /* A (T,N), rows `stride` apart */
+    float *a; /* A (T,N), rows `stride` apart */
     size_t stride;
     float *stats; /* T x 2: tau/||A|| or tau/||G||; for softmax the row's maximum and scale/sum */
 };
@@ -48,22 +48,24 @@ struct tf_scratch {
     size_t thread_size; /* floats in each: at least rows_block x stride(N) */
 };
 
-/* y = pattention(x) for `rows` rows; plus residual's rows where residual.at is set. scores NULL: inference, A is never stored. */
-void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm, const struct tf_pattention_pack *pack,
-                           size_t rows, struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual,
+/* y = pattention(x) for `rows` rows; plus residual's rows where residual.at is set. scores NULL:
+ * inference, A is never stored. */
+void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
+                           const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix x,
+                           struct tf_matrix y, struct tf_matrix residual,
                            const struct tf_scores *scores, const struct tf_scratch *scratch);
 
 /* Buffers of a backward pass, shared by all layers. */
 struct tf_pattention_back {
-    float *s, *da;         /* (T,N) each, `stride` apart */
+    float *s, *da; /* (T,N) each, `stride` apart */
     size_t stride;
-    float *values, *keys;  /* packed V^T (C,N) and K (N,C) */
-    float *g, *x;          /* packed G and x (T,C) */
+    float *values, *keys; /* packed V^T (C,N) and K (N,C) */
+    float *g, *x;         /* packed G and x (T,C) */
 };
 
 /* Given g = dL/dy: dx = (or +=, when add) dL/dx, and adds to the gradients of keys and values. */
-void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows, struct tf_matrix x,
-                            struct tf_matrix g, struct tf_matrix dx, bool add, const struct tf_scores *scores,
-                            const struct tf_pattention_back *back);
+void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows,
+                            struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx, bool add,
+                            const struct tf_scores *scores, const struct tf_pattention_back *back);
 
 #endif

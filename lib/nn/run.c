@@ -37,7 +37,8 @@ static void take_kept(struct tf_run *run, size_t rows)
             *kept = run->kept[0];
             continue;
         }
-        struct tf_matrix *const all[] = {&kept->in, &kept->middle, &kept->q, &kept->k, &kept->v, &kept->mixed};
+        struct tf_matrix *const all[] = {&kept->in, &kept->middle, &kept->q,
+                                         &kept->k,  &kept->v,      &kept->mixed};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             *all[i] = take_rows(&run->memory, rows, s->width);
         kept->stats_in = take_floats(&run->memory, rows, 2);
@@ -47,7 +48,8 @@ static void take_kept(struct tf_run *run, size_t rows)
         kept->attention = take_floats(&run->memory, rows, 2 * s->heads);
         for (int p = 0; p < TF_PATTENTIONS; p++) {
             const struct tf_matrix a = take_rows(&run->memory, rows, s->layer[l].tokens[p]);
-            kept->scores[p] = (struct tf_scores){a.at, a.stride, take_floats(&run->memory, rows, 2)};
+            kept->scores[p] =
+                (struct tf_scores){a.at, a.stride, take_floats(&run->memory, rows, 2)};
         }
     }
 }
@@ -81,7 +83,8 @@ static void take_backward(struct tf_run *run, size_t rows)
 {
     const struct tf_shape *s = &run->model->shape;
     const size_t most = most_tokens(s), C = s->width;
-    struct tf_matrix *const all[] = {&run->dx, &run->dnormed, &run->dq, &run->dk, &run->dv, &run->dmixed};
+    struct tf_matrix *const all[] = {&run->dx, &run->dnormed, &run->dq,
+                                     &run->dk, &run->dv,      &run->dmixed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         *all[i] = take_rows(&run->memory, rows, C);
     struct tf_pattention_back *back = &run->back;
@@ -112,8 +115,10 @@ static void take_all(struct tf_run *run)
     const struct tf_shape *s = &run->model->shape;
     const size_t rows = run->max_streams * run->max_length, threads = (size_t)omp_get_max_threads();
     const size_t half = run->rope.rotated / 2, block = tf_row_block(SIZE_MAX / 2);
-    run->rope.cosine = take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
-    run->rope.sine = take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
+    run->rope.cosine =
+        take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
+    run->rope.sine =
+        take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
     take_kept(run, rows);
     take_kv(run);
     take_packs(run);
@@ -132,14 +137,16 @@ static void take_all(struct tf_run *run)
 }
 
 /* A run whose memory is counted and not yet taken. */
-static enum tf_code run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode, size_t streams,
-                            size_t length, struct tf_err *err)
+static enum tf_code run_new(struct tf_run **out, const struct tf_model *model,
+                            enum tf_run_mode mode, size_t streams, size_t length,
+                            struct tf_err *err)
 {
     const struct tf_shape *s = &model->shape;
     size_t rows;
     *out = NULL;
     if (!tf_mul(&rows, streams, length) || rows > (size_t)1 << 31)
-        return tf_fail(err, TF_MEMORY, "a pass over %zu sequences of %zu tokens is too large", streams, length);
+        return tf_fail(err, TF_MEMORY, "a pass over %zu sequences of %zu tokens is too large",
+                       streams, length);
     struct tf_run *run = *out = tf_new(1, sizeof *run, "run", err);
     if (!run)
         return TF_MEMORY;
@@ -147,7 +154,8 @@ static enum tf_code run_new(struct tf_run **out, const struct tf_model *model, e
     run->mode = mode;
     run->max_streams = streams;
     run->max_length = length;
-    run->heads = (struct tf_heads){s->heads, s->width / s->heads, mode == TF_RUN_CACHE ? s->seq : length};
+    run->heads =
+        (struct tf_heads){s->heads, s->width / s->heads, mode == TF_RUN_CACHE ? s->seq : length};
     run->rope.rotated = tf_rotated(s);
     run->kept = tf_new(s->layers, sizeof *run->kept, "layer buffers", err);
     run->kv = tf_new(s->layers, sizeof *run->kv, "layer caches", err);
@@ -155,12 +163,15 @@ static enum tf_code run_new(struct tf_run **out, const struct tf_model *model, e
     if (!run->kept || !run->kv || !run->packs)
         return TF_MEMORY;
     take_all(run);
-    return run->memory.overflow ? tf_fail(err, TF_MEMORY, "a pass over %zu x %zu tokens needs more than memory can be",
-                                          streams, length) : TF_OK;
+    return run->memory.overflow
+               ? tf_fail(err, TF_MEMORY,
+                         "a pass over %zu x %zu tokens needs more than memory can be", streams,
+                         length)
+               : TF_OK;
 }
 
-enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length,
-                         struct tf_err *err)
+enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model, enum tf_run_mode mode,
+                         size_t streams, size_t length, struct tf_err *err)
 {
     struct tf_run *run = NULL;
     enum tf_code code = run_new(&run, model, mode, streams, length, err);
@@ -169,8 +180,8 @@ enum tf_code tf_run_plan(uint64_t *bytes, const struct tf_model *model, enum tf_
     return code;
 }
 
-enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length,
-                        struct tf_err *err)
+enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model, enum tf_run_mode mode,
+                        size_t streams, size_t length, struct tf_err *err)
 {
     enum tf_code code = run_new(out, model, mode, streams, length, err);
     if (!code)
@@ -182,7 +193,8 @@ enum tf_code tf_run_new(struct tf_run **out, const struct tf_model *model, enum 
     }
     struct tf_run *run = *out;
     take_all(run);
-    tf_rope_fill(&run->rope, model->shape.seq > length ? model->shape.seq : length, model->shape.rotary_base);
+    tf_rope_fill(&run->rope, model->shape.seq > length ? model->shape.seq : length,
+                 model->shape.rotary_base);
     tf_run_refresh(run);
     return TF_OK;
 }
@@ -205,17 +217,21 @@ void tf_run_refresh(struct tf_run *run)
         return; /* packed at each use */
     for (uint64_t l = 0; l < model->shape.layers; l++)
         for (int p = 0; p < TF_PATTENTIONS; p++)
-            tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p], &model->layers[l].at[p]);
-    tf_pack(run->head_keys, tf_view_transposed(model->head->value, model->head->stride), model->head->cols, model->head->rows);
+            tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p],
+                               &model->layers[l].at[p]);
+    tf_pack(run->head_keys, tf_view_transposed(model->head->value, model->head->stride),
+            model->head->cols, model->head->rows);
 }
 
 void tf_cache_copy(struct tf_run *run, size_t from, size_t to, size_t length)
 {
-    const size_t keys = run->heads.H * tf_kv_keys_size(&run->heads), values = run->heads.H * tf_kv_values_size(&run->heads);
+    const size_t keys = run->heads.H * tf_kv_keys_size(&run->heads),
+                 values = run->heads.H * tf_kv_values_size(&run->heads);
     if (from == to || !length)
         return;
     for (uint64_t l = 0; l < run->model->shape.layers; l++) {
         memcpy(run->kv[l].keys + to * keys, run->kv[l].keys + from * keys, keys * sizeof(float));
-        memcpy(run->kv[l].values + to * values, run->kv[l].values + from * values, values * sizeof(float));
+        memcpy(run->kv[l].values + to * values, run->kv[l].values + from * values,
+               values * sizeof(float));
     }
 }

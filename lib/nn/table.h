@@ -8,18 +8,20 @@
 
 #define TF_TABLE_NAME 64
 
-/* rows x cols floats; `stride` floats from row to row, a multiple of 16 (64 bytes), the padding always zero. */
+/* rows x cols floats; `stride` floats from row to row, a multiple of 16 (64 bytes), the padding
+ * always zero. */
 struct tf_table {
     char name[TF_TABLE_NAME];
     size_t rows, cols, stride;
     float *value;
     /* Training only, else NULL; the same shape as value. */
     float *grad, *m, *v;
-    double scale;        /* tau^2 of the Pattention that it belongs to; 0 elsewhere. Stored, never derived from rows */
-    unsigned row_group;  /* tables of one group have one row count; 0: none */
-    bool decay;          /* weight decay applies */
-    bool frozen;         /* takes no update at all */
-    size_t frozen_rows;  /* rows before this one take no update */
+    double scale; /* tau^2 of the Pattention that it belongs to; 0 elsewhere. Stored, never derived
+                     from rows */
+    unsigned row_group; /* tables of one group have one row count; 0: none */
+    bool decay;         /* weight decay applies */
+    bool frozen;        /* takes no update at all */
+    size_t frozen_rows; /* rows before this one take no update */
 };
 
 /* Floats that a row of cols takes. */

@@ -13,9 +13,11 @@ TF_MUST_USE struct tf_hash *tf_hash_new(struct tf_err *err);
 void tf_hash_free(struct tf_hash *hash);
 void tf_hash_update(struct tf_hash *hash, const void *bytes, size_t size);
 /* Rows in memory as a table of f32 holds them on disk; `stride` floats from row to row. */
-void tf_hash_rows(struct tf_hash *hash, const float *rows, uint64_t count, size_t cols, size_t stride);
+void tf_hash_rows(struct tf_hash *hash, const float *rows, uint64_t count, size_t cols,
+                  size_t stride);
 /* A table's part of the model digest: tables come in the order of their names. */
-void tf_hash_table(struct tf_hash *hash, const struct tf_table_info *info, const struct tf_digest *digest);
+void tf_hash_table(struct tf_hash *hash, const struct tf_table_info *info,
+                   const struct tf_digest *digest);
 /* What was hashed up to here; then begins anew. */
 void tf_hash_finish(struct tf_hash *hash, struct tf_digest *out);
 

@@ -22,7 +22,8 @@ enum tf_blob { TF_BLOB_CONFIG, TF_BLOB_TOKENIZER, TF_BLOB_STATE, TF_BLOB_LINEAGE
 #define TF_MAX_CHUNK_RAW (16u << 20)
 #define TF_MAX_DIRECTORY_RAW (64u << 20)
 
-/* What a table record says. rows x cols numbers; row_group ties tables whose row counts must agree (0: none). */
+/* What a table record says. rows x cols numbers; row_group ties tables whose row counts must agree
+ * (0: none). */
 struct tf_table_info {
     char name[TF_MAX_NAME + 1]; /* [a-z0-9._/-]+, unique; tables are sorted by it */
     enum tf_role role;
@@ -36,9 +37,9 @@ struct tf_table_info {
 };
 
 struct tf_chunk_info {
-    uint64_t offset;  /* of the zstd frame in the file */
-    uint32_t coded;   /* bytes in the file */
-    uint32_t raw;     /* bytes decoded: rows x cols x width */
+    uint64_t offset; /* of the zstd frame in the file */
+    uint32_t coded;  /* bytes in the file */
+    uint32_t raw;    /* bytes decoded: rows x cols x width */
     uint32_t rows;
     uint64_t coded_hash; /* XXH3-64 of the coded bytes */
     uint64_t raw_hash;   /* XXH3-64 of the raw rows, before the filter */

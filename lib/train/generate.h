@@ -15,33 +15,41 @@ struct tf_sampler {
     uint64_t repeat_last;  /* tokens looked back at */
 };
 
-/* Picks the next id from logits (vocab of them, finite; overwritten). In this order: repetition penalty, temperature, top-k, min-p, top-p, draw.
- * recent: the ids so far, `count` of them. Random number `index` of the stream `stream` decides. scratch: vocab ids of room. */
-uint32_t tf_sample(const struct tf_sampler *sampler, float *logits, uint32_t vocab, const uint16_t *recent, size_t count,
-                   uint64_t seed, uint64_t stream, uint64_t index, uint32_t *scratch);
+/* Picks the next id from logits (vocab of them, finite; overwritten). In this order: repetition
+ * penalty, temperature, top-k, min-p, top-p, draw. recent: the ids so far, `count` of them. Random
+ * number `index` of the stream `stream` decides. scratch: vocab ids of room. */
+uint32_t tf_sample(const struct tf_sampler *sampler, float *logits, uint32_t vocab,
+                   const uint16_t *recent, size_t count, uint64_t seed, uint64_t stream,
+                   uint64_t index, uint32_t *scratch);
 
-enum tf_finish { TF_FINISH_LENGTH, TF_FINISH_STOP, TF_FINISH_END }; /* -n reached; a stop text; the separator */
+enum tf_finish {
+    TF_FINISH_LENGTH,
+    TF_FINISH_STOP,
+    TF_FINISH_END
+}; /* -n reached; a stop text; the separator */
 
 struct tf_generate_options {
     struct tf_sampler sampler;
     uint64_t seed;
-    uint64_t first_stream;   /* sample s draws from the stream "sample" + first_stream + s, for each token the number of its position */
+    uint64_t first_stream; /* sample s draws from the stream "sample" + first_stream + s, for each
+                              token the number of its position */
     size_t samples;
     size_t max_tokens;
     bool ignore_end;         /* go on past the separator */
     const char *const *stop; /* borrowed */
     size_t stop_count;
-    /* New text of a sample (never splits a UTF-8 sequence that is whole; bytes that are not UTF-8 come as U+FFFD; stop texts are left out). May be NULL.
-     * Called for each new token, with n 0 when it gave no text yet. A non-zero return ends generation quietly; unfinished samples then get one
-     * last call, with what was held back. */
+    /* New text of a sample (never splits a UTF-8 sequence that is whole; bytes that are not UTF-8
+     * come as U+FFFD; stop texts are left out). May be NULL. Called for each new token, with n 0
+     * when it gave no text yet. A non-zero return ends generation quietly; unfinished samples then
+     * get one last call, with what was held back. */
     int (*text)(void *user, size_t sample, const char *bytes, size_t n);
     void *user;
 };
 
 struct tf_generated {
-    uint16_t *ids;   /* new tokens, owned; those that ended the sample are among them */
+    uint16_t *ids; /* new tokens, owned; those that ended the sample are among them */
     size_t count;
-    char *text;      /* what `text` was given, joined; terminated; owned */
+    char *text; /* what `text` was given, joined; terminated; owned */
     size_t text_size;
     enum tf_finish finish;
 };
@@ -52,14 +60,17 @@ struct tf_generate_stats {
     bool slid; /* the context was full, and its older half was let go */
 };
 
-/* One prompt (count ids; 0 begins with the separator, or with byte 10 where there is none), options->samples continuations. out: room for
- * options->samples, each to be fini'd, also after an error. */
-TF_MUST_USE enum tf_code tf_generate(struct tf_generated *out, const struct tf_model *model, const struct tf_tokenizer *tokenizer,
-                                     const uint16_t *prompt, size_t count, const struct tf_generate_options *options,
+/* One prompt (count ids; 0 begins with the separator, or with byte 10 where there is none),
+ * options->samples continuations. out: room for options->samples, each to be fini'd, also after an
+ * error. */
+TF_MUST_USE enum tf_code tf_generate(struct tf_generated *out, const struct tf_model *model,
+                                     const struct tf_tokenizer *tokenizer, const uint16_t *prompt,
+                                     size_t count, const struct tf_generate_options *options,
                                      struct tf_generate_stats *stats, struct tf_err *err);
 void tf_generated_fini(struct tf_generated *generated);
-/* The bytes that so many samples of at most `tokens` ids, prompt included, take beside the model: passes and ids. */
-TF_MUST_USE enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, size_t samples, size_t tokens,
-                                          struct tf_err *err);
+/* The bytes that so many samples of at most `tokens` ids, prompt included, take beside the model:
+ * passes and ids. */
+TF_MUST_USE enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model,
+                                          size_t samples, size_t tokens, struct tf_err *err);
 
 #endif

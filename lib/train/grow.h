@@ -9,7 +9,8 @@ struct tf_target {
     enum { TF_TARGET_NONE, TF_TARGET_ABSOLUTE, TF_TARGET_TIMES, TF_TARGET_PLUS } kind;
     uint64_t number;
 };
-TF_MUST_USE enum tf_code tf_target_parse(struct tf_target *out, const char *text, struct tf_err *err);
+TF_MUST_USE enum tf_code tf_target_parse(struct tf_target *out, const char *text,
+                                         struct tf_err *err);
 
 struct tf_grow_options {
     struct tf_target qkv, proj, ffn;
@@ -26,30 +27,37 @@ struct tf_growth {
     char why[256];                 /* when not exact: the reason, in a sentence */
 };
 
-/* Works out what growth would do, and refuses what cannot be (TF_USAGE: a target below the count, the dead combination of zero keys
- * with zero values (but for softmax), a layer that does not exist, nothing to grow). */
+/* Works out what growth would do, and refuses what cannot be (TF_USAGE: a target below the count,
+ * the dead combination of zero keys with zero values (but for softmax), a layer that does not
+ * exist, nothing to grow). */
 TF_MUST_USE enum tf_code tf_grow_plan(struct tf_growth *growth, const struct tf_shape *shape,
                                       const struct tf_grow_options *options, struct tf_err *err);
 void tf_growth_fini(struct tf_growth *growth);
 
-/* Fills rows before..after of one table: keys or values of a Pattention of a model of `shape`, old rows (before x stride) given when they are
- * copied; with copies the old values are changed too (shared out), which is why `rows` is the whole table, after x stride. */
-void tf_grow_rows(float *rows, size_t stride, uint64_t before, uint64_t after, uint64_t cols, const char *name, bool values,
-                  const struct tf_shape *shape, const struct tf_grow_options *options);
+/* Fills rows before..after of one table: keys or values of a Pattention of a model of `shape`, old
+ * rows (before x stride) given when they are copied; with copies the old values are changed too
+ * (shared out), which is why `rows` is the whole table, after x stride. */
+void tf_grow_rows(float *rows, size_t stride, uint64_t before, uint64_t after, uint64_t cols,
+                  const char *name, bool values, const struct tf_shape *shape,
+                  const struct tf_grow_options *options);
 
 /* The grown model in memory, without gradients. */
-TF_MUST_USE enum tf_code tf_grow_model(struct tf_model **out, const struct tf_checkpoint *from, const struct tf_growth *growth,
+TF_MUST_USE enum tf_code tf_grow_model(struct tf_model **out, const struct tf_checkpoint *from,
+                                       const struct tf_growth *growth,
                                        const struct tf_grow_options *options, struct tf_err *err);
 
-/* Writes the grown checkpoint: old chunks copied as they stand wherever the old rows do not change, moments carried with zeros for new
- * rows, config, state and lineage brought up to date. force: replace an existing output. */
-TF_MUST_USE enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *path, bool force,
-                                            const struct tf_growth *growth, const struct tf_grow_options *options,
+/* Writes the grown checkpoint: old chunks copied as they stand wherever the old rows do not change,
+ * moments carried with zeros for new rows, config, state and lineage brought up to date. force:
+ * replace an existing output. */
+TF_MUST_USE enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *path,
+                                            bool force, const struct tf_growth *growth,
+                                            const struct tf_grow_options *options,
                                             struct tf_err *err);
 
-/* The largest difference of any logit between two models on the same random ids; 0 means identical to the bit (signs of zero aside).
- * Vocabularies must agree. */
-TF_MUST_USE enum tf_code tf_grow_verify(double *largest, const struct tf_model *a, const struct tf_model *b, uint64_t seed,
+/* The largest difference of any logit between two models on the same random ids; 0 means identical
+ * to the bit (signs of zero aside). Vocabularies must agree. */
+TF_MUST_USE enum tf_code tf_grow_verify(double *largest, const struct tf_model *a,
+                                        const struct tf_model *b, uint64_t seed,
                                         struct tf_err *err);
 
 #endif

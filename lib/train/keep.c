@@ -34,7 +34,8 @@ static void step_name(char out[512], const char *base, size_t base_length, uint6
     snprintf(out, 512, "%.*s.step-%llu" SUFFIX, (int)base_length, base, (unsigned long long)step);
 }
 
-/* The step of a numbered checkpoint of base's, or 0 when `name` is not, to the letter, the name of one. */
+/* The step of a numbered checkpoint of base's, or 0 when `name` is not, to the letter, the name of
+ * one. */
 static uint64_t step_of(const char *name, const char *base, size_t base_length)
 {
     unsigned long long step;
@@ -45,8 +46,10 @@ static uint64_t step_of(const char *name, const char *base, size_t base_length)
     return strcmp(name, own) ? 0 : step;
 }
 
-/* One pass over the folder: how many numbered checkpoints up to `step` there are, and the oldest of them. */
-static size_t oldest(DIR *folder, const char *base, size_t base_length, uint64_t step, uint64_t *first)
+/* One pass over the folder: how many numbered checkpoints up to `step` there are, and the oldest of
+ * them. */
+static size_t oldest(DIR *folder, const char *base, size_t base_length, uint64_t step,
+                     uint64_t *first)
 {
     size_t count = 0;
     rewinddir(folder);

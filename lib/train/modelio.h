@@ -19,35 +19,47 @@ struct tf_checkpoint {
     struct tf_shape shape; /* from the tables and the config, which agree; shape.layer is owned */
 };
 
-/* Opens and understands everything but the tables' bytes. `sets` ("section.key=value", set_count of them) are laid over the
- * stored config before it is checked. Tables that do not fit the config: TF_DATA naming table, rows and config key. */
-TF_MUST_USE enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path, uint64_t max_memory,
-                                            const char *const *sets, size_t set_count, struct tf_err *err);
+/* Opens and understands everything but the tables' bytes. `sets` ("section.key=value", set_count of
+ * them) are laid over the stored config before it is checked. Tables that do not fit the config:
+ * TF_DATA naming table, rows and config key. */
+TF_MUST_USE enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path,
+                                            uint64_t max_memory, const char *const *sets,
+                                            size_t set_count, struct tf_err *err);
 void tf_checkpoint_close(struct tf_checkpoint *checkpoint); /* a zeroed struct is fine */
 
-/* Fills in a shape from a config (scales 0 become the token counts) and the tokenizer's size (padded to vocab_multiple).
- * shape->layer is allocated: tf_shape_fini. */
-TF_MUST_USE enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config, uint32_t tokens,
-                                       struct tf_err *err);
+/* Fills in a shape from a config (scales 0 become the token counts) and the tokenizer's size
+ * (padded to vocab_multiple). shape->layer is allocated: tf_shape_fini. */
+TF_MUST_USE enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config,
+                                       uint32_t tokens, struct tf_err *err);
 void tf_shape_fini(struct tf_shape *shape);
 
-/* A model with the checkpoint's weights. train: with gradients, and moments read where the file has them, else zero. */
-TF_MUST_USE enum tf_code tf_model_load(struct tf_model **out, const struct tf_checkpoint *checkpoint, bool train,
+/* A model with the checkpoint's weights. train: with gradients, and moments read where the file has
+ * them, else zero. */
+TF_MUST_USE enum tf_code tf_model_load(struct tf_model **out,
+                                       const struct tf_checkpoint *checkpoint, bool train,
                                        struct tf_err *err);
 /* Copies weights (and moments, when the model has them) into a model of the very same shape. */
-TF_MUST_USE enum tf_code tf_model_read(struct tf_model *model, const struct tf_store *store, struct tf_err *err);
+TF_MUST_USE enum tf_code tf_model_read(struct tf_model *model, const struct tf_store *store,
+                                       struct tf_err *err);
 
-/* Writes model, moments when it has them, and blobs to path, whole or not at all; replaces what is there. */
-TF_MUST_USE enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model, const struct tf_config *config,
-                                            const struct tf_tokenizer *tokenizer, const struct tf_state *state,
+/* Writes model, moments when it has them, and blobs to path, whole or not at all; replaces what is
+ * there. */
+TF_MUST_USE enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model,
+                                            const struct tf_config *config,
+                                            const struct tf_tokenizer *tokenizer,
+                                            const struct tf_state *state,
                                             const struct tf_lineage *lineage, struct tf_err *err);
-/* The model digest of weights in memory: equal to tf_store_model_digest of the file they are saved to. */
-TF_MUST_USE enum tf_code tf_model_digest(const struct tf_model *model, struct tf_digest *out, struct tf_err *err);
+/* The model digest of weights in memory: equal to tf_store_model_digest of the file they are saved
+ * to. */
+TF_MUST_USE enum tf_code tf_model_digest(const struct tf_model *model, struct tf_digest *out,
+                                         struct tf_err *err);
 /* What a checkpoint of this model takes before compression: bytes of its tables. */
 uint64_t tf_checkpoint_bytes(const struct tf_model *model);
 /* Adds the four blobs to a writer. */
-TF_MUST_USE enum tf_code tf_checkpoint_blobs(struct tf_writer *writer, const struct tf_config *config,
-                                             const struct tf_tokenizer *tokenizer, const struct tf_state *state,
+TF_MUST_USE enum tf_code tf_checkpoint_blobs(struct tf_writer *writer,
+                                             const struct tf_config *config,
+                                             const struct tf_tokenizer *tokenizer,
+                                             const struct tf_state *state,
                                              const struct tf_lineage *lineage, struct tf_err *err);
 
 #endif

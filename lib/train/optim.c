@@ -21,16 +21,19 @@ double tf_gradient_norm(const struct tf_model *model, double *row_sums)
             continue;
 #pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
         for (size_t r = t->frozen_rows; r < t->rows; r++)
-            row_sums[r] = (double)tf_kernel->dot(t->cols, t->grad + r * t->stride, t->grad + r * t->stride);
+            row_sums[r] =
+                (double)tf_kernel->dot(t->cols, t->grad + r * t->stride, t->grad + r * t->stride);
         for (size_t r = t->frozen_rows; r < t->rows; r++)
             sum += row_sums[r];
     }
     return sqrt(sum);
 }
 
-void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step, double rate, double norm)
+void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step,
+                   double rate, double norm)
 {
-    const double *betas = config->optimizer.betas, limit = config->optimizer.grad_clip, over = norm + 1e-6;
+    const double *betas = config->optimizer.betas, limit = config->optimizer.grad_clip,
+                 over = norm + 1e-6;
     struct tf_adamw with = {
         .clip = (float)(limit > 0 && over > limit ? limit / over : 1),
         .beta1 = (float)betas[0],

@@ -1,18 +1,20 @@
-/* AdamW with clipping by the global norm (arXiv 1711.05101; the order of its parts is that of tests/golden/README.md). */
+/* AdamW with clipping by the global norm (arXiv 1711.05101; the order of its parts is that of
+ * tests/golden/README.md). */
 #ifndef TF_TRAIN_OPTIM_H
 #define TF_TRAIN_OPTIM_H
 
 #include "nn/model.h"
 #include "train/config.h"
 
-/* The square root of the sum of squares of all gradients that will be used: frozen tables and rows are left out. Rows are summed on their own, then
- * in order, so that threads do not show. */
+/* The square root of the sum of squares of all gradients that will be used: frozen tables and rows
+ * are left out. Rows are summed on their own, then in order, so that threads do not show. */
 double tf_gradient_norm(const struct tf_model *model, double *row_sums);
 /* Doubles that row_sums needs: the most rows of any table. */
 size_t tf_gradient_norm_room(const struct tf_model *model);
 
-/* One update of every table that is not frozen, with t = step + 1. norm: what tf_gradient_norm gave; above grad_clip the gradients are
- * scaled by grad_clip / (norm + 1e-6). */
-void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step, double rate, double norm);
+/* One update of every table that is not frozen, with t = step + 1. norm: what tf_gradient_norm
+ * gave; above grad_clip the gradients are scaled by grad_clip / (norm + 1e-6). */
+void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step,
+                   double rate, double norm);
 
 #endif

@@ -14,8 +14,10 @@ static double share(double step, double first, double last)
 
 double tf_schedule_rate(const struct tf_config *config, uint64_t step)
 {
-    const double lr = config->optimizer.lr, min_lr = config->optimizer.min_lr, steps = (double)config->train.steps;
-    const double warmup = config->optimizer.warmup < 1 ? config->optimizer.warmup * steps : config->optimizer.warmup;
+    const double lr = config->optimizer.lr, min_lr = config->optimizer.min_lr,
+                 steps = (double)config->train.steps;
+    const double warmup =
+        config->optimizer.warmup < 1 ? config->optimizer.warmup * steps : config->optimizer.warmup;
     const double at = (double)step;
     if (at < warmup)
         return lr * at / warmup;

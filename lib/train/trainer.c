@@ -15,8 +15,10 @@ static bool began_from_another(const struct tf_lineage *past)
     return past->count && past->events[past->count - 1].from[0];
 }
 
-/* The config of this run: the caller's; with --init the model is the checkpoint's, except for the length of the context, which is in no table. */
-static enum tf_code adopt_config(struct tf_trainer *t, const struct tf_config *config, struct tf_err *err)
+/* The config of this run: the caller's; with --init the model is the checkpoint's, except for the
+ * length of the context, which is in no table. */
+static enum tf_code adopt_config(struct tf_trainer *t, const struct tf_config *config,
+                                 struct tf_err *err)
 {
     enum tf_code code = tf_config_init(&t->config, err);
     if (!code)
@@ -29,7 +31,8 @@ static enum tf_code adopt_config(struct tf_trainer *t, const struct tf_config *c
         code = tf_config_check(&t->config, err);
     if (!code && !t->config.data.train.count)
         code = tf_fail(err, TF_CONFIG, "data.train: names no text to train on");
-    t->micro = t->config.train.micro_batch ? t->config.train.micro_batch : t->config.train.batch_size;
+    t->micro =
+        t->config.train.micro_batch ? t->config.train.micro_batch : t->config.train.batch_size;
     t->config.train.micro_batch = 0; /* it changes no result, so it is no part of one */
     return code;
 }
@@ -40,28 +43,34 @@ static bool same_tokenizer(const struct tf_tokenizer *a, const struct tf_tokeniz
 }
 
 /* Opens the checkpoint to go on from, and what it says about this run. */
-static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *config, struct tf_err *err)
+static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *config,
+                              struct tf_err *err)
 {
     const char *path = t->options.resume ? t->options.resume : t->options.init;
     enum tf_code code = path ? tf_checkpoint_open(&t->from, path, 0, NULL, 0, err) : TF_OK;
     if (!code)
         code = adopt_config(t, config, err);
     if (!code)
-        code = tf_tokenizer_init(&t->tokenizer, t->config.data.tokenizer, t->config.data.separator, err);
+        code = tf_tokenizer_init(&t->tokenizer, t->config.data.tokenizer, t->config.data.separator,
+                                 err);
     if (code || !path)
         return code;
     if (!same_tokenizer(&t->tokenizer, &t->from.tokenizer))
-        return tf_fail(err, TF_CONFIG, "data.separator: \"%s\", but %s was trained with \"%s\"", t->tokenizer.separator, path,
-                       t->from.tokenizer.separator);
+        return tf_fail(err, TF_CONFIG, "data.separator: \"%s\", but %s was trained with \"%s\"",
+                       t->tokenizer.separator, path, t->from.tokenizer.separator);
     if (!t->options.resume)
         return TF_OK;
     const struct tf_lineage *past = &t->from.lineage;
     if (!past->count || past->events[past->count - 1].kind != TF_EVENT_TRAIN)
-        return tf_fail(err, TF_DATA, "%s: cannot be resumed: nothing was trained since it was grown; --init begins from it", path);
+        return tf_fail(
+            err, TF_DATA,
+            "%s: cannot be resumed: nothing was trained since it was grown; --init begins from it",
+            path);
     code = tf_config_resumable(&t->from.config, &t->config, err);
     if (!code && t->from.state.step > t->config.train.steps)
-        code = tf_fail(err, TF_CONFIG, "train.steps: %" PRIu64 ", but %s is at step %" PRIu64 " already", t->config.train.steps, path,
-                       t->from.state.step);
+        code = tf_fail(err, TF_CONFIG,
+                       "train.steps: %" PRIu64 ", but %s is at step %" PRIu64 " already",
+                       t->config.train.steps, path, t->from.state.step);
     return code ? tf_context(err, "%s", path) : TF_OK;
 }
 
@@ -69,19 +78,23 @@ static enum tf_code load_texts(struct tf_trainer *t, struct tf_err *err)
 {
     const struct tf_strings *train = &t->config.data.train, *valid = &t->config.data.valid;
     const uint64_t T = t->config.model.seq_length;
-    enum tf_code code = tf_corpus_load(&t->train, &t->tokenizer, (const char *const *)train->items, train->count, err);
+    enum tf_code code = tf_corpus_load(&t->train, &t->tokenizer, (const char *const *)train->items,
+                                       train->count, err);
     if (!code && valid->count)
-        code = tf_corpus_load(&t->valid, &t->tokenizer, (const char *const *)valid->items, valid->count, err);
+        code = tf_corpus_load(&t->valid, &t->tokenizer, (const char *const *)valid->items,
+                              valid->count, err);
     if (code)
         return code;
     if (t->config.data.valid_fraction > 0)
         tf_corpus_split(&t->train, t->config.data.valid_fraction, &t->valid);
     if (!tf_corpus_windows(&t->train, T))
-        return tf_fail(err, TF_DATA, "%s: the training text has %" PRIu64 " tokens; a window takes %" PRIu64, train->items[0],
-                       t->train.count, T + 1);
+        return tf_fail(err, TF_DATA,
+                       "%s: the training text has %" PRIu64 " tokens; a window takes %" PRIu64,
+                       train->items[0], t->train.count, T + 1);
     if ((valid->count || t->config.data.valid_fraction > 0) && !tf_corpus_windows(&t->valid, T))
-        return tf_fail(err, TF_DATA, "%s: the validation text has %" PRIu64 " tokens; a window takes %" PRIu64,
-                       valid->count ? valid->items[0] : "data.valid_fraction", t->valid.count, T + 1);
+        return tf_fail(
+            err, TF_DATA, "%s: the validation text has %" PRIu64 " tokens; a window takes %" PRIu64,
+            valid->count ? valid->items[0] : "data.valid_fraction", t->valid.count, T + 1);
     return TF_OK;
 }
 
@@ -94,9 +107,12 @@ static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
         return code;
     if (t->options.resume) {
         t->state = t->from.state;
-        return hash == t->state.data_hash ? TF_OK
-                   : tf_fail(err, TF_DATA, "%s: the training text is not the one that this run began with (hash %016" PRIx64
-                             ", then %016" PRIx64 ")", t->options.resume, hash, t->state.data_hash);
+        return hash == t->state.data_hash
+                   ? TF_OK
+                   : tf_fail(err, TF_DATA,
+                             "%s: the training text is not the one that this run began with (hash "
+                             "%016" PRIx64 ", then %016" PRIx64 ")",
+                             t->options.resume, hash, t->state.data_hash);
     }
     t->state = (struct tf_state){.data_hash = hash, .best_loss = NAN};
     if (t->options.init && tf_store_find(t->from.store, "optim.m/embed.tokens") != SIZE_MAX)
@@ -115,7 +131,8 @@ static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
 }
 
 /* Freezes the rows of every table that the last growth had before it. */
-static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_model *model, struct tf_err *err)
+static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_model *model,
+                                      struct tf_err *err)
 {
     const struct tf_event *growth = NULL;
     for (size_t i = 0; i < t->lineage.count; i++)
@@ -129,8 +146,10 @@ static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_mode
             snprintf(name, sizeof name, "%s.%s", growth->rows[i].name, values ? "values" : "keys");
             struct tf_table *table = tf_model_find(model, name);
             if (!table || growth->rows[i].before > table->rows)
-                return tf_fail(err, TF_DATA, "lineage: a growth of %s to %" PRIu64 " tokens does not fit the model", name,
-                               growth->rows[i].after);
+                return tf_fail(err, TF_DATA,
+                               "lineage: a growth of %s to %" PRIu64
+                               " tokens does not fit the model",
+                               name, growth->rows[i].after);
             table->frozen_rows = growth->rows[i].before;
         }
     return TF_OK;
@@ -152,7 +171,8 @@ static enum tf_code freeze(const struct tf_trainer *t, struct tf_model *model, s
                 found++;
             }
         if (!code && !found)
-            code = tf_fail(err, TF_CONFIG, "train.freeze: no table is called %s", patterns->items[p]);
+            code =
+                tf_fail(err, TF_CONFIG, "train.freeze: no table is called %s", patterns->items[p]);
         if (code)
             return code;
     }
@@ -161,7 +181,8 @@ static enum tf_code freeze(const struct tf_trainer *t, struct tf_model *model, s
 
 static struct tf_eval_options eval_options(const struct tf_config *config)
 {
-    return (struct tf_eval_options){.window = config->model.seq_length, .max_windows = config->train.eval_windows};
+    return (struct tf_eval_options){.window = config->model.seq_length,
+                                    .max_windows = config->train.eval_windows};
 }
 
 static bool evaluates(const struct tf_trainer *t)
@@ -186,7 +207,8 @@ static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
     struct tf_trainer_plan *plan = &t->plan;
     struct tf_model *model = NULL;
     uint64_t evaluation = 0;
-    enum tf_code code = tf_model_plan(&model, t->from.store ? &t->from.shape : &t->shape, true, err);
+    enum tf_code code =
+        tf_model_plan(&model, t->from.store ? &t->from.shape : &t->shape, true, err);
     if (!code)
         code = freeze(t, model, err);
     if (!code)
@@ -202,8 +224,10 @@ static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
         plan->weights = model->bytes_weights;
         plan->gradients = model->bytes_gradients;
         plan->moments = model->bytes_moments;
-        plan->text = (t->train.count + (t->valid.borrowed ? 0 : t->valid.count)) * sizeof *t->train.tokens;
-        plan->total = plan->weights + plan->gradients + plan->moments + plan->activations + plan->text;
+        plan->text =
+            (t->train.count + (t->valid.borrowed ? 0 : t->valid.count)) * sizeof *t->train.tokens;
+        plan->total =
+            plan->weights + plan->gradients + plan->moments + plan->activations + plan->text;
         plan->flops_per_step = tf_model_flops(model) * (double)B * (double)T;
         plan->checkpoint = tf_checkpoint_bytes(model);
         plan->train_windows = tf_corpus_windows(&t->train, T);
@@ -218,7 +242,8 @@ static enum tf_code take_memory(struct tf_trainer *t, struct tf_err *err)
 {
     enum tf_code code = tf_arena_alloc(&t->memory, "training buffers", err);
     if (!code)
-        code = t->from.store ? tf_model_load(&t->model, &t->from, true, err) : tf_model_new(&t->model, &t->shape, true, err);
+        code = t->from.store ? tf_model_load(&t->model, &t->from, true, err)
+                             : tf_model_new(&t->model, &t->shape, true, err);
     if (code)
         return code;
     if (!t->from.store)
@@ -226,7 +251,8 @@ static enum tf_code take_memory(struct tf_trainer *t, struct tf_err *err)
     take_buffers(t, t->model);
     code = freeze(t, t->model, err);
     if (!code)
-        code = tf_run_new(&t->run, t->model, TF_RUN_TRAIN, t->micro, t->config.model.seq_length, err);
+        code =
+            tf_run_new(&t->run, t->model, TF_RUN_TRAIN, t->micro, t->config.model.seq_length, err);
     if (!code && evaluates(t)) {
         const struct tf_eval_options options = eval_options(&t->config);
         code = tf_evaluator_new(&t->evaluator, t->model, &t->valid, &t->tokenizer, &options, err);
@@ -234,7 +260,8 @@ static enum tf_code take_memory(struct tf_trainer *t, struct tf_err *err)
     return code;
 }
 
-static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config, bool plan_only, struct tf_err *err)
+static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config, bool plan_only,
+                           struct tf_err *err)
 {
     const struct tf_trainer_options *o = &t->options;
     enum tf_code code = open_from(t, config, err);
@@ -258,8 +285,9 @@ static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config,
     return code;
 }
 
-enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *config, const struct tf_trainer_options *options,
-                            bool plan_only, struct tf_err *err)
+enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *config,
+                            const struct tf_trainer_options *options, bool plan_only,
+                            struct tf_err *err)
 {
     struct tf_trainer *t = *out = tf_new(1, sizeof *t, "trainer", err);
     if (!t)
@@ -287,8 +315,9 @@ enum tf_code tf_trainer_fits(const struct tf_trainer *trainer, struct tf_err *er
     const uint64_t physical = tf_memory_physical(), total = trainer->plan.total;
     if (!physical || total <= physical)
         return TF_OK;
-    return tf_fail(err, TF_MEMORY, "this run needs %" PRIu64 " MiB of memory; the machine has %" PRIu64 " MiB", total >> 20,
-                   physical >> 20);
+    return tf_fail(err, TF_MEMORY,
+                   "this run needs %" PRIu64 " MiB of memory; the machine has %" PRIu64 " MiB",
+                   total >> 20, physical >> 20);
 }
 
 const struct tf_model *tf_trainer_model(const struct tf_trainer *trainer)

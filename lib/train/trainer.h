@@ -27,11 +27,11 @@ struct tf_trainer_events {
 };
 
 struct tf_trainer_options {
-    const char *output;               /* OUT.tfck */
-    bool force;                       /* may replace an existing output */
-    const char *resume;               /* the checkpoint to go on from (the output itself), or NULL */
-    const char *init;                 /* the checkpoint whose model to begin with, or NULL */
-    double max_seconds;               /* 0: none; then the run saves and ends, to be resumed */
+    const char *output; /* OUT.tfck */
+    bool force;         /* may replace an existing output */
+    const char *resume; /* the checkpoint to go on from (the output itself), or NULL */
+    const char *init;   /* the checkpoint whose model to begin with, or NULL */
+    double max_seconds; /* 0: none; then the run saves and ends, to be resumed */
     const volatile sig_atomic_t *stop; /* set by a signal: finish the step, save, TF_STOPPED */
     struct tf_trainer_events events;
 };
@@ -46,16 +46,20 @@ struct tf_trainer_plan {
     uint64_t train_windows, valid_tokens, steps_per_epoch;
 };
 
-/* Checks config, texts, memory and output, and takes everything that the run needs. plan_only: works out the plan, takes no memory for the
- * model. config is borrowed until free. */
+/* Checks config, texts, memory and output, and takes everything that the run needs. plan_only:
+ * works out the plan, takes no memory for the model. config is borrowed until free. */
 TF_MUST_USE enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *config,
-                                        const struct tf_trainer_options *options, bool plan_only, struct tf_err *err);
+                                        const struct tf_trainer_options *options, bool plan_only,
+                                        struct tf_err *err);
 const struct tf_trainer_plan *tf_trainer_plan(const struct tf_trainer *trainer);
-/* TF_MEMORY, with both figures, when the plan is more than this machine's memory; tf_trainer_new asks before it takes any. */
+/* TF_MEMORY, with both figures, when the plan is more than this machine's memory; tf_trainer_new
+ * asks before it takes any. */
 TF_MUST_USE enum tf_code tf_trainer_fits(const struct tf_trainer *trainer, struct tf_err *err);
-const struct tf_model *tf_trainer_model(const struct tf_trainer *trainer); /* borrowed; NULL after plan_only */
+const struct tf_model *
+tf_trainer_model(const struct tf_trainer *trainer);         /* borrowed; NULL after plan_only */
 uint64_t tf_trainer_step(const struct tf_trainer *trainer); /* steps done */
-/* Trains to the last step (or max_seconds) and saves. TF_STOPPED when told to stop (after saving), TF_DIVERGED naming the last good checkpoint. */
+/* Trains to the last step (or max_seconds) and saves. TF_STOPPED when told to stop (after saving),
+ * TF_DIVERGED naming the last good checkpoint. */
 TF_MUST_USE enum tf_code tf_trainer_run(struct tf_trainer *trainer, struct tf_err *err);
 void tf_trainer_free(struct tf_trainer *trainer);
 

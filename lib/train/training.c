@@ -1,4 +1,5 @@
-/* Running a trainer: the step loop, which allocates nothing, and the saves and evaluations between steps. */
+/* Running a trainer: the step loop, which allocates nothing, and the saves and evaluations between
+ * steps. */
 #include "train/training.h"
 
 #include "base/mem.h"
@@ -24,8 +25,9 @@ static void gather(struct tf_trainer *t, uint64_t first, uint64_t count)
     const struct tf_config *c = &t->config;
     const uint64_t T = c->model.seq_length;
     for (uint64_t b = 0; b < count; b++) {
-        const uint64_t window = tf_corpus_window((enum tf_order)c->data.order, c->train.seed, t->plan.train_windows,
-                                                 c->train.batch_size, t->state.step, first + b);
+        const uint64_t window =
+            tf_corpus_window((enum tf_order)c->data.order, c->train.seed, t->plan.train_windows,
+                             c->train.batch_size, t->state.step, first + b);
         const uint16_t *text = t->train.tokens + window * T;
         memcpy(t->ids + b * T, text, T * sizeof *text);
         memcpy(t->targets + b * T, text + 1, T * sizeof *text);
@@ -73,7 +75,8 @@ static void remember(struct tf_state *state, uint64_t window, double loss)
         state->recent[state->recent_count++] = (float)loss;
 }
 
-/* Names the newest checkpoint whose own loss was good: the last one may hold the very model that diverged. */
+/* Names the newest checkpoint whose own loss was good: the last one may hold the very model that
+ * diverged. */
 static void last_good(const struct tf_trainer *t, char out[600])
 {
     char word[32], *numbered = NULL;
@@ -82,28 +85,36 @@ static void last_good(const struct tf_trainer *t, char out[600])
         snprintf(out, 600, "none was saved");
     else if (t->saved_step != t->state.step)
         snprintf(out, 600, "%s, of step %" PRIu64, t->options.output, t->saved_step);
-    else if (t->good_step && t->config.train.keep_last > 1 && !tf_keep_name(&numbered, t->options.output, word, NULL))
+    else if (t->good_step && t->config.train.keep_last > 1 &&
+             !tf_keep_name(&numbered, t->options.output, word, NULL))
         snprintf(out, 600, "%s", numbered);
     else
         snprintf(out, 600, "none: that of step %" PRIu64 " has this loss", t->saved_step);
     tf_free(numbered);
 }
 
-/* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables yet. */
+/* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables yet.
+ */
 static enum tf_code guard(const struct tf_trainer *t, double loss, double norm, struct tf_err *err)
 {
     const double factor = t->config.train.divergence_factor;
-    const bool full = t->state.recent_count && t->state.recent_count >= t->config.train.divergence_window;
+    const bool full =
+        t->state.recent_count && t->state.recent_count >= t->config.train.divergence_window;
     const bool finite = isfinite(loss) && isfinite(norm);
     char last[600];
     if (finite && !(factor > 0 && full && loss > factor * (double)median(&t->state)))
         return TF_OK;
     last_good(t, last);
     if (!finite)
-        return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss is %g and the gradient's norm %g; last good checkpoint: %s",
+        return tf_fail(err, TF_DIVERGED,
+                       "step %" PRIu64
+                       ": the loss is %g and the gradient's norm %g; last good checkpoint: %s",
                        t->state.step + 1, loss, norm, last);
-    return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the loss %g is more than %g times its running median %g; last good checkpoint: %s",
-                   t->state.step + 1, loss, factor, (double)median(&t->state), last);
+    return tf_fail(
+        err, TF_DIVERGED,
+        "step %" PRIu64
+        ": the loss %g is more than %g times its running median %g; last good checkpoint: %s",
+        t->state.step + 1, loss, factor, (double)median(&t->state), last);
 }
 
 static enum tf_code step(struct tf_trainer *t, struct tf_err *err)
@@ -124,8 +135,14 @@ static enum tf_code step(struct tf_trainer *t, struct tf_err *err)
     if (t->options.events.step) {
         const double seconds = tf_training_now() - t->began;
         const struct tf_step_report report = {
-            .step = t->state.step, .tokens = t->state.tokens, .loss = loss, .lr = rate, .grad_norm = norm, .seconds = seconds,
-            .tokens_per_second = seconds > 0 ? (double)(t->state.tokens - t->began_tokens) / seconds : 0,
+            .step = t->state.step,
+            .tokens = t->state.tokens,
+            .loss = loss,
+            .lr = rate,
+            .grad_norm = norm,
+            .seconds = seconds,
+            .tokens_per_second =
+                seconds > 0 ? (double)(t->state.tokens - t->began_tokens) / seconds : 0,
         };
         t->options.events.step(t->options.events.user, &report);
     }
@@ -163,8 +180,9 @@ static enum tf_code evaluate(struct tf_trainer *t, struct tf_err *err)
     if (!isfinite(result.nats_per_token)) {
         char last[600];
         last_good(t, last);
-        return tf_fail(err, TF_DIVERGED, "step %" PRIu64 ": the validation loss is %g; last good checkpoint: %s", t->state.step,
-                       result.nats_per_token, last);
+        return tf_fail(err, TF_DIVERGED,
+                       "step %" PRIu64 ": the validation loss is %g; last good checkpoint: %s",
+                       t->state.step, result.nats_per_token, last);
     }
     const bool best = !(result.nats_per_token >= t->state.best_loss);
     if (best) {
@@ -172,8 +190,9 @@ static enum tf_code evaluate(struct tf_trainer *t, struct tf_err *err)
         t->state.best_step = t->state.step;
     }
     if (t->options.events.eval) {
-        const struct tf_eval_report report = {t->state.step, result.nats_per_token, result.bits_per_byte,
-                                              tf_training_now() - t->began, best};
+        const struct tf_eval_report report = {t->state.step, result.nats_per_token,
+                                              result.bits_per_byte, tf_training_now() - t->began,
+                                              best};
         t->options.events.eval(t->options.events.user, &report);
     }
     if (!best || !t->config.train.keep_best)
@@ -199,7 +218,8 @@ static enum tf_code after_step(struct tf_trainer *t, bool stop, struct tf_err *e
     enum tf_code code = TF_OK;
     if (t->evaluator && (last || every(c->train.eval_interval, t->state.step)))
         code = evaluate(t, err);
-    const bool late = c->train.save_minutes > 0 && tf_training_now() - t->saved_at > 60 * c->train.save_minutes;
+    const bool late =
+        c->train.save_minutes > 0 && tf_training_now() - t->saved_at > 60 * c->train.save_minutes;
     if (!code && (last || stop || late || every(c->train.save_interval, t->state.step)))
         code = save(t, err);
     return code;
@@ -213,13 +233,16 @@ enum tf_code tf_trainer_run(struct tf_trainer *t, struct tf_err *err)
     while (t->state.step < t->config.train.steps) {
         enum tf_code code = step(t, err);
         const bool told = o->stop && *o->stop;
-        const bool out_of_time = o->max_seconds > 0 && tf_training_now() - t->began >= o->max_seconds;
+        const bool out_of_time =
+            o->max_seconds > 0 && tf_training_now() - t->began >= o->max_seconds;
         if (!code)
             code = after_step(t, told || out_of_time, err);
         if (code)
             return code;
         if ((told || out_of_time) && t->state.step < t->config.train.steps)
-            return told ? tf_fail(err, TF_STOPPED, "stopped at step %" PRIu64 " of %" PRIu64 "; saved: run again with --resume to go on",
+            return told ? tf_fail(err, TF_STOPPED,
+                                  "stopped at step %" PRIu64 " of %" PRIu64
+                                  "; saved: run again with --resume to go on",
                                   t->state.step, t->config.train.steps)
                         : TF_OK;
     }

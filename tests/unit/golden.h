@@ -1,4 +1,5 @@
-/* Loads the golden cases: models and numbers from an independent reference implementation (tests/golden/README.md). */
+/* Loads the golden cases: models and numbers from an independent reference implementation
+ * (tests/golden/README.md). */
 #ifndef TF_TESTS_GOLDEN_H
 #define TF_TESTS_GOLDEN_H
 
@@ -64,11 +65,16 @@ static inline struct tf_model *golden_model(const char *dir, bool train)
     json_t *json = golden_case(dir);
     struct tf_layer_shape layer[8];
     struct tf_shape shape = {
-        .layers = (uint64_t)golden_number(json, "layers"), .width = (uint64_t)golden_number(json, "width"),
-        .heads = (uint64_t)golden_number(json, "heads"),   .vocab = (uint64_t)golden_number(json, "vocab"),
-        .seq = 32,                                         .norm = golden_norm(json),
-        .rotary_pct = golden_number(json, "rotary_pct"),   .rotary_base = 10000,
-        .tied = true,                                      .layer = layer,
+        .layers = (uint64_t)golden_number(json, "layers"),
+        .width = (uint64_t)golden_number(json, "width"),
+        .heads = (uint64_t)golden_number(json, "heads"),
+        .vocab = (uint64_t)golden_number(json, "vocab"),
+        .seq = 32,
+        .norm = golden_norm(json),
+        .rotary_pct = golden_number(json, "rotary_pct"),
+        .rotary_base = 10000,
+        .tied = true,
+        .layer = layer,
     };
     const char *const counts[TF_PATTENTIONS] = {"qkv", "qkv", "qkv", "proj", "ffn"};
     for (uint64_t l = 0; l < shape.layers; l++)
@@ -84,7 +90,8 @@ static inline struct tf_model *golden_model(const char *dir, bool train)
         struct tf_npy npy = golden_table(dir, "weights", t->name);
         assert_int_equal(npy.shape[0] * npy.shape[1], t->rows * t->cols);
         for (size_t r = 0; r < t->rows; r++)
-            memcpy(tf_table_row(t, r), (const float *)npy.data + r * t->cols, t->cols * sizeof(float));
+            memcpy(tf_table_row(t, r), (const float *)npy.data + r * t->cols,
+                   t->cols * sizeof(float));
         tf_npy_fini(&npy);
     }
     json_decref(json);

@@ -1,5 +1,6 @@
-/* A model of a few hundred numbers with every kind of table: two layers of different sizes, scales that are not the counts, a width
- * and a vocabulary that fill no vector. And the same model in doubles (twin.h). */
+/* A model of a few hundred numbers with every kind of table: two layers of different sizes, scales
+ * that are not the counts, a width and a vocabulary that fill no vector. And the same model in
+ * doubles (twin.h). */
 #ifndef TF_TESTS_SMALL_MODEL_H
 #define TF_TESTS_SMALL_MODEL_H
 
@@ -14,10 +15,12 @@ static inline void small_fill(struct tf_model *model)
 {
     for (size_t i = 0; i < model->table_count; i++) {
         struct tf_table *t = &model->tables[i];
-        const float size = t == model->embed || t == model->head ? 1 : 0.5f, shift = t == model->norm_weight;
+        const float size = t == model->embed || t == model->head ? 1 : 0.5f,
+                    shift = t == model->norm_weight;
         for (size_t r = 0; r < t->rows; r++)
             for (size_t c = 0; c < t->cols; c++)
-                tf_table_row(t, r)[c] = shift + size * noise(tf_rng_stream(t->name) + r * t->cols + c);
+                tf_table_row(t, r)[c] =
+                    shift + size * noise(tf_rng_stream(t->name) + r * t->cols + c);
     }
 }
 
@@ -32,8 +35,16 @@ static inline struct tf_model *small_model(enum tf_norm norm, bool tied, bool tr
         for (int p = 0; p < TF_PATTENTIONS; p++)
             layer[l].tokens[p] *= times;
     const struct tf_shape shape = {
-        .layers = SMALL_LAYERS, .width = SMALL_WIDTH, .heads = 2, .vocab = SMALL_VOCAB, .seq = SMALL_SEQ, .norm = norm,
-        .rotary_pct = 0.7, .rotary_base = 10000, .tied = tied, .layer = layer,
+        .layers = SMALL_LAYERS,
+        .width = SMALL_WIDTH,
+        .heads = 2,
+        .vocab = SMALL_VOCAB,
+        .seq = SMALL_SEQ,
+        .norm = norm,
+        .rotary_pct = 0.7,
+        .rotary_base = 10000,
+        .tied = tied,
+        .layer = layer,
     };
     struct tf_model *model;
     struct tf_err err = {0};
@@ -49,9 +60,10 @@ static inline void small_ids(uint16_t *ids, size_t count, size_t vocab, uint64_t
         ids[i] = (uint16_t)(tf_rng_bits(seed, 1, i) % vocab);
 }
 
-/* Zeroes the gradients, and sums them and the losses of a batch in pieces of at most `micro` sequences. */
-static inline void small_step(struct tf_run *run, const uint16_t *ids, const uint16_t *targets, size_t streams, size_t length,
-                              size_t micro, float *losses)
+/* Zeroes the gradients, and sums them and the losses of a batch in pieces of at most `micro`
+ * sequences. */
+static inline void small_step(struct tf_run *run, const uint16_t *ids, const uint16_t *targets,
+                              size_t streams, size_t length, size_t micro, float *losses)
 {
     tf_gradients_clear(run);
     for (size_t b = 0; b < streams; b += micro) {
@@ -89,18 +101,23 @@ static inline void model_twin_fini(struct model_twin *twin)
     tf_free(twin->tables);
 }
 
-static inline const double *model_twin_table(const struct model_twin *twin, const struct tf_table *table)
+static inline const double *model_twin_table(const struct model_twin *twin,
+                                             const struct tf_table *table)
 {
     return twin->tables[table - twin->model->tables];
 }
 
 /* y += the Pattention of x */
-static inline void model_twin_project(const struct model_twin *twin, size_t layer, int p, const double *x, double *y)
+static inline void model_twin_project(const struct model_twin *twin, size_t layer, int p,
+                                      const double *x, double *y)
 {
     const struct tf_pattention *at = &twin->model->layers[layer].at[p];
     const struct twin_tokens tokens = {
-        at->keys->rows, at->keys->cols, twin->model->shape.layer[layer].scale[p],
-        model_twin_table(twin, at->keys), model_twin_table(twin, at->values),
+        at->keys->rows,
+        at->keys->cols,
+        twin->model->shape.layer[layer].scale[p],
+        model_twin_table(twin, at->keys),
+        model_twin_table(twin, at->values),
     };
     twin_pattention(twin->model->shape.norm, &tokens, twin->length, x, y);
 }
@@ -132,7 +149,8 @@ static inline double *model_twin_hidden(const struct model_twin *twin, size_t b)
 {
     const struct tf_model *m = twin->model;
     const size_t C = m->shape.width, T = twin->length;
-    const double *embed = model_twin_table(twin, m->embed), *w = model_twin_table(twin, m->norm_weight),
+    const double *embed = model_twin_table(twin, m->embed),
+                 *w = model_twin_table(twin, m->norm_weight),
                  *bias = model_twin_table(twin, m->norm_bias);
     double *x = twin_new(T * C), *h = twin_new(T * C);
     for (size_t t = 0; t < T; t++)

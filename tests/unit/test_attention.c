@@ -27,15 +27,21 @@ static void take_all(struct fixture *f)
     const size_t pairs = f->streams * f->heads.H, threads = 3;
     for (size_t i = 0; i < MATRICES; i++) /* strides of all kinds */
         f->m[i] = (struct tf_matrix){take(f, f->rows, f->C + i), f->C + i};
-    f->kv = (struct tf_kv){take(f, pairs, tf_kv_keys_size(&f->heads)), take(f, pairs, tf_kv_values_size(&f->heads))};
+    f->kv = (struct tf_kv){take(f, pairs, tf_kv_keys_size(&f->heads)),
+                           take(f, pairs, tf_kv_values_size(&f->heads))};
     f->stats = take(f, f->rows, 2 * f->heads.H);
     f->scratch.thread_size = tf_attention_scratch(&f->heads, true);
     f->scratch.thread = take(f, threads, f->scratch.thread_size);
 }
 
-static void begin(struct fixture *f, size_t H, size_t D, size_t capacity, size_t streams, size_t length)
+static void begin(struct fixture *f, size_t H, size_t D, size_t capacity, size_t streams,
+                  size_t length)
 {
-    *f = (struct fixture){.heads = {H, D, capacity}, .streams = streams, .length = length, .rows = streams * length, .C = H * D};
+    *f = (struct fixture){.heads = {H, D, capacity},
+                          .streams = streams,
+                          .length = length,
+                          .rows = streams * length,
+                          .C = H * D};
     struct tf_err err = {0};
     take_all(f);
     assert_ok(tf_arena_alloc(&f->memory, "fixture", &err), &err);
@@ -48,19 +54,22 @@ static void begin(struct fixture *f, size_t H, size_t D, size_t capacity, size_t
 
 static void forward(struct fixture *f)
 {
-    tf_attention_forward(&f->heads, &f->kv, f->streams, f->length, 0, f->m[Q], f->m[K], f->m[V], f->m[OUT], f->stats, &f->scratch);
+    tf_attention_forward(&f->heads, &f->kv, f->streams, f->length, 0, f->m[Q], f->m[K], f->m[V],
+                         f->m[OUT], f->stats, &f->scratch);
 }
 
 static void backward(struct fixture *f)
 {
-    tf_attention_backward(&f->heads, f->streams, f->length, f->m[Q], f->m[K], f->m[V], f->m[OUT], f->stats, f->m[DOUT], f->m[DQ],
-                          f->m[DK], f->m[DV], &f->scratch);
+    tf_attention_backward(&f->heads, f->streams, f->length, f->m[Q], f->m[K], f->m[V], f->m[OUT],
+                          f->stats, f->m[DOUT], f->m[DQ], f->m[DK], f->m[DV], &f->scratch);
 }
 
-static void assert_same_rows(struct tf_matrix a, size_t first_a, struct tf_matrix b, size_t first_b, size_t rows, size_t cols)
+static void assert_same_rows(struct tf_matrix a, size_t first_a, struct tf_matrix b, size_t first_b,
+                             size_t rows, size_t cols)
 {
     for (size_t r = 0; r < rows; r++)
-        assert_memory_equal(a.at + (first_a + r) * a.stride, b.at + (first_b + r) * b.stride, cols * sizeof(float));
+        assert_memory_equal(a.at + (first_a + r) * a.stride, b.at + (first_b + r) * b.stride,
+                            cols * sizeof(float));
 }
 
 /* The fixture in doubles. */
@@ -90,7 +99,8 @@ static double product(const void *with)
     const struct fixture *f = twin->f;
     for (size_t b = 0; b < f->streams; b++) {
         const size_t at = b * f->length * f->C;
-        twin_attention(f->heads.H, f->heads.D, f->length, twin->m[Q] + at, twin->m[K] + at, twin->m[V] + at, twin->m[OUT] + at);
+        twin_attention(f->heads.H, f->heads.D, f->length, twin->m[Q] + at, twin->m[K] + at,
+                       twin->m[V] + at, twin->m[OUT] + at);
     }
     return twin_dot(f->rows * f->C, twin->m[DOUT], twin->m[OUT]);
 }
@@ -106,7 +116,8 @@ static void check_shape(size_t H, size_t D, size_t streams, size_t length, size_
     backward(&f);
     static const char *const names[] = {"dq", "dk", "dv"};
     for (size_t i = 0; i < 3; i++)
-        assert_slopes(names[i], f.m[DQ + i].at, f.m[DQ + i].stride, product, &twin, twin.m[Q + i], f.rows, f.C, step);
+        assert_slopes(names[i], f.m[DQ + i].at, f.m[DQ + i].stride, product, &twin, twin.m[Q + i],
+                      f.rows, f.C, step);
     twin_fini(&twin);
     tf_arena_fini(&f.memory);
 }
@@ -165,11 +176,13 @@ static void check_cache(void)
             for (size_t m = Q; m <= V; m++)
                 for (size_t r = 0; r < pieces[i]; r++)
                     memcpy(cached.m[m].at + (b * pieces[i] + r) * cached.m[m].stride,
-                           whole.m[m].at + (b * LENGTH + start + r) * whole.m[m].stride, whole.C * sizeof(float));
-        tf_attention_forward(&cached.heads, &cached.kv, STREAMS, pieces[i], start, cached.m[Q], cached.m[K], cached.m[V],
-                             cached.m[OUT], NULL, &cached.scratch);
+                           whole.m[m].at + (b * LENGTH + start + r) * whole.m[m].stride,
+                           whole.C * sizeof(float));
+        tf_attention_forward(&cached.heads, &cached.kv, STREAMS, pieces[i], start, cached.m[Q],
+                             cached.m[K], cached.m[V], cached.m[OUT], NULL, &cached.scratch);
         for (size_t b = 0; b < STREAMS; b++)
-            assert_same_rows(cached.m[OUT], b * pieces[i], whole.m[OUT], b * LENGTH + start, pieces[i], whole.C);
+            assert_same_rows(cached.m[OUT], b * pieces[i], whole.m[OUT], b * LENGTH + start,
+                             pieces[i], whole.C);
     }
     tf_arena_fini(&whole.memory);
     tf_arena_fini(&cached.memory);
@@ -193,7 +206,8 @@ static void streams_stand_alone(void **state)
     for (size_t b = 0; b < 3; b++) {
         for (size_t i = 0; i < MATRICES; i++)
             for (size_t r = 0; r < 90; r++)
-                memcpy(one.m[i].at + r * one.m[i].stride, all.m[i].at + (b * 90 + r) * all.m[i].stride, all.C * sizeof(float));
+                memcpy(one.m[i].at + r * one.m[i].stride,
+                       all.m[i].at + (b * 90 + r) * all.m[i].stride, all.C * sizeof(float));
         forward(&one);
         backward(&one);
         for (size_t i = OUT; i < MATRICES; i++)
@@ -227,7 +241,8 @@ static void threads_do_not_show(void **state)
     omp_set_num_threads(before);
 }
 
-/* Rows of a model that is turned: two streams of 30 positions, 3 heads of 11 channels, the first 8 turned. */
+/* Rows of a model that is turned: two streams of 30 positions, 3 heads of 11 channels, the first 8
+ * turned. */
 enum { H = 3, D = 11, ROTATED = 8, LENGTH = 30, STREAMS = 2, START = 970, STRIDE = H * D + 4 };
 
 static struct tf_rope new_rope(size_t rotated, size_t positions)
@@ -263,7 +278,8 @@ static void check_rope(void)
         assert_close("rope", x + b * LENGTH * STRIDE, STRIDE, want, LENGTH, H * D, 3e-7);
         tf_free(want);
     }
-    for (size_t i = 0; i < sizeof x / sizeof *x; i++) /* the rest of each head, and what lies between the rows */
+    for (size_t i = 0; i < sizeof x / sizeof *x;
+         i++) /* the rest of each head, and what lies between the rows */
         if (i % STRIDE >= H * D || i % STRIDE % D >= ROTATED)
             assert_true(x[i] == before[i]);
     tf_rope_apply(&rope, &heads, STREAMS, LENGTH, START, rows, -1);
@@ -278,7 +294,8 @@ static void rope_turns_and_turns_back(void **state)
     each_kernel(check_rope);
 }
 
-/* The product of a turned query and a turned key depends on how far apart they stand, not on where: RoPE's point. */
+/* The product of a turned query and a turned key depends on how far apart they stand, not on where:
+ * RoPE's point. */
 static void rope_depends_on_distance_alone(void **state)
 {
     (void)state;

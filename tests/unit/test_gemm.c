@@ -6,7 +6,8 @@
 #include <omp.h>
 
 /* The naive twin: one chain of fused multiply-adds an element. */
-static void naive(size_t m, size_t n, size_t k, struct tf_view a, struct tf_view b, float *c, size_t ldc, bool add)
+static void naive(size_t m, size_t n, size_t k, struct tf_view a, struct tf_view b, float *c,
+                  size_t ldc, bool add)
 {
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) {
@@ -50,8 +51,9 @@ static void check_shape(size_t m, size_t n, size_t k)
 
 static void check_shapes(void)
 {
-    static const size_t shapes[][3] = {{1, 1, 1},    {1, 33, 7},   {2, 16, 256}, {3, 31, 257}, {6, 16, 300},  {7, 17, 513},
-                                       {13, 48, 40}, {15, 70, 12}, {29, 5, 260}, {97, 33, 9},  {200, 64, 31}, {3, 600, 5},
+    static const size_t shapes[][3] = {{1, 1, 1},    {1, 33, 7},   {2, 16, 256},  {3, 31, 257},
+                                       {6, 16, 300}, {7, 17, 513}, {13, 48, 40},  {15, 70, 12},
+                                       {29, 5, 260}, {97, 33, 9},  {200, 64, 31}, {3, 600, 5},
                                        {5, 8, 0}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check_shape(shapes[i][0], shapes[i][1], shapes[i][2]);
@@ -74,12 +76,15 @@ static void threads_do_not_show(void **state)
     omp_set_num_threads(before);
 }
 
-/* A product of the first rows and columns of a larger packed matrix; and a sum continued over blocks of k. */
+/* A product of the first rows and columns of a larger packed matrix; and a sum continued over
+ * blocks of k. */
 static void check_parts(void)
 {
     const size_t K = 300, N = 50, m = 9, n = 37, k = 290;
-    float *a = filled(m * K, 1), *b = filled(K * N, 2), *want = filled(m * n, 3), *got = filled(m * n, 3);
-    float *whole = filled(tf_packed_size(K, N), 4), *parts = tf_new(tf_packed_size(K, N), sizeof *parts, "test", NULL);
+    float *a = filled(m * K, 1), *b = filled(K * N, 2), *want = filled(m * n, 3),
+          *got = filled(m * n, 3);
+    float *whole = filled(tf_packed_size(K, N), 4),
+          *parts = tf_new(tf_packed_size(K, N), sizeof *parts, "test", NULL);
     tf_pack(whole, tf_view(b, N), K, N);
     for (size_t p = 0; p < K; p += 7)
         for (size_t j = 0; j < N; j += 11) {

@@ -1,4 +1,5 @@
-/* The golden cases: logits, loss, every gradient, greedy tokens, and 80 training steps, on every build of the kernels. */
+/* The golden cases: logits, loss, every gradient, greedy tokens, and 80 training steps, on every
+ * build of the kernels. */
 #include "golden.h"
 
 #include "base/mem.h"
@@ -7,7 +8,8 @@ static const char *const cases[] = {"lm-l2_norm_gelu", "lm-gelu_l2_norm", "lm-so
 
 enum { ROWS = 2, LENGTH = 24, VOCAB = 256 };
 
-static void split_tokens(const char *dir, uint16_t ids[ROWS * LENGTH], uint16_t targets[ROWS * LENGTH])
+static void split_tokens(const char *dir, uint16_t ids[ROWS * LENGTH],
+                         uint16_t targets[ROWS * LENGTH])
 {
     struct tf_npy npy = golden_npy(dir, "tokens.npy");
     const int32_t *tokens = npy.data;
@@ -43,7 +45,8 @@ static void check_case(const char *dir)
     struct tf_err err = {0};
     assert_ok(tf_run_new(&run, model, TF_RUN_TRAIN, ROWS, LENGTH, &err), &err);
     uint16_t ids[ROWS * LENGTH], targets[ROWS * LENGTH];
-    float losses[ROWS * LENGTH], *logits = tf_new(ROWS * LENGTH * VOCAB, sizeof *logits, "logits", NULL);
+    float losses[ROWS * LENGTH],
+        *logits = tf_new(ROWS * LENGTH * VOCAB, sizeof *logits, "logits", NULL);
     split_tokens(dir, ids, targets);
     tf_gradients_clear(run);
     tf_forward(run, ids, ROWS, LENGTH, 0);
@@ -88,7 +91,8 @@ static uint16_t best_id(const float *logits)
     return (uint16_t)best;
 }
 
-/* Greedy continuation through the cache; at each step the logits are those of the whole pass, to the bit. */
+/* Greedy continuation through the cache; at each step the logits are those of the whole pass, to
+ * the bit. */
 static void check_greedy(const char *dir)
 {
     struct tf_model *model = golden_model(dir, false);
@@ -97,7 +101,8 @@ static void check_greedy(const char *dir)
     assert_ok(tf_run_new(&cached, model, TF_RUN_CACHE, 1, 8, &err), &err);
     assert_ok(tf_run_new(&whole, model, TF_RUN_SCORE, 1, 24, &err), &err);
     json_t *json = golden_case(dir), *want = json_object_get(json, "greedy_16");
-    const size_t prompt = json_array_size(json_object_get(json, "greedy_prompt")), total = json_array_size(want);
+    const size_t prompt = json_array_size(json_object_get(json, "greedy_prompt")),
+                 total = json_array_size(want);
     uint16_t ids[32];
     float a[VOCAB], b[VOCAB];
     for (size_t i = 0; i < prompt; i++)

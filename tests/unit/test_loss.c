@@ -1,4 +1,5 @@
-/* Cross entropy and the head: losses, and the start of the backward pass, against a naive twin in doubles. */
+/* Cross entropy and the head: losses, and the start of the backward pass, against a naive twin in
+ * doubles. */
 #include "small_model.h"
 
 #include "nn/run.h"
@@ -21,8 +22,8 @@ static struct tf_run *forward(struct tf_model *model, enum tf_run_mode mode)
     return run;
 }
 
-/* L = weight x the sum of the losses, as a function of the residual stream after the last layer, of the final norm and of the
- * head: the part of the backward pass that is tf_loss's. */
+/* L = weight x the sum of the losses, as a function of the residual stream after the last layer, of
+ * the final norm and of the head: the part of the backward pass that is tf_loss's. */
 struct head_twin {
     const struct tf_model *model;
     double *last, *head, *w, *b, weight;
@@ -52,16 +53,20 @@ static void check_gradients(void)
     struct tf_run *run = forward(model, TF_RUN_TRAIN);
     const struct tf_table *head = model->head, *w = model->norm_weight, *b = model->norm_bias;
     const size_t C = head->cols;
-    struct head_twin twin = {model, twin_copy(run->last.at, ROWS, C, run->last.stride),
-                             twin_copy(head->value, head->rows, C, head->stride), twin_copy(w->value, 1, C, C),
-                             twin_copy(b->value, 1, C, C), 0.25};
+    struct head_twin twin = {model,
+                             twin_copy(run->last.at, ROWS, C, run->last.stride),
+                             twin_copy(head->value, head->rows, C, head->stride),
+                             twin_copy(w->value, 1, C, C),
+                             twin_copy(b->value, 1, C, C),
+                             0.25};
     float losses[ROWS];
     tf_loss(run, targets, losses, 0.25f);
     double sum = 0;
     for (size_t r = 0; r < ROWS; r++)
         sum += losses[r];
     assert_true(fabs(0.25 * sum / head_loss(&twin) - 1) < 1e-6);
-    assert_slopes("residual stream", run->dx.at, run->dx.stride, head_loss, &twin, twin.last, ROWS, C, 3);
+    assert_slopes("residual stream", run->dx.at, run->dx.stride, head_loss, &twin, twin.last, ROWS,
+                  C, 3);
     assert_slopes("head", head->grad, head->stride, head_loss, &twin, twin.head, head->rows, C, 5);
     assert_slopes("weight", w->grad, C, head_loss, &twin, twin.w, 1, C, 1);
     assert_slopes("bias", b->grad, C, head_loss, &twin, twin.b, 1, C, 1);
@@ -108,7 +113,8 @@ static void losses_equal_the_naive_twin(void **state)
     each_kernel(check_losses);
 }
 
-/* Logits hundreds apart: the right one far above costs nothing, far below costs the difference; nothing overflows. */
+/* Logits hundreds apart: the right one far above costs nothing, far below costs the difference;
+ * nothing overflows. */
 static void check_far_logits(void)
 {
     struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
@@ -120,8 +126,10 @@ static void check_far_logits(void)
     size_t right = 0, wrong = 0;
     for (size_t r = 0; r < ROWS; r++) {
         const float *row = logits + r * SMALL_VOCAB;
-        for (uint16_t v = 0; v < SMALL_VOCAB; v++) /* the best one in even rows, the worst in odd ones */
-            targets[r] = (r % 2 ? row[v] < row[targets[r]] : row[v] > row[targets[r]]) ? v : targets[r];
+        for (uint16_t v = 0; v < SMALL_VOCAB;
+             v++) /* the best one in even rows, the worst in odd ones */
+            targets[r] =
+                (r % 2 ? row[v] < row[targets[r]] : row[v] > row[targets[r]]) ? v : targets[r];
     }
     tf_loss(run, targets, losses, 1);
     for (size_t r = 0; r < ROWS; r++) {
@@ -226,8 +234,14 @@ static void chunks_do_not_show(void **state)
 static struct tf_model *head_model(uint64_t vocab, uint64_t seq)
 {
     struct tf_layer_shape layer = {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}};
-    const struct tf_shape shape = {.layers = 1, .width = 2, .heads = 1, .vocab = vocab, .seq = seq, .rotary_base = 10000,
-                                   .tied = true, .layer = &layer};
+    const struct tf_shape shape = {.layers = 1,
+                                   .width = 2,
+                                   .heads = 1,
+                                   .vocab = vocab,
+                                   .seq = seq,
+                                   .rotary_base = 10000,
+                                   .tied = true,
+                                   .layer = &layer};
     struct tf_model *model;
     assert_ok(tf_model_new(&model, &shape, true, &err), &err);
     small_fill(model);
@@ -253,7 +267,8 @@ static void large_vocabularies_go_in_chunks(void **state)
         tf_logits(run, r, 1, logits);
         for (size_t v = 0; v < VOCAB; v++)
             row[v] = logits[v];
-        assert_true(fabs(losses[r] - twin_cross_entropy(VOCAB, row, text[r + 1])) < 2e-6 * losses[r]);
+        assert_true(fabs(losses[r] - twin_cross_entropy(VOCAB, row, text[r + 1])) <
+                    2e-6 * losses[r]);
     }
     for (size_t v = 0; v < VOCAB; v++) /* over the ids, softmax minus one-hot is 0 */
         sum += model->head->grad[v * model->head->stride];
@@ -263,7 +278,8 @@ static void large_vocabularies_go_in_chunks(void **state)
     tf_model_free(model);
 }
 
-/* Ids that pad the vocabulary are ids like others: each takes its share of the softmax, and is pushed down. */
+/* Ids that pad the vocabulary are ids like others: each takes its share of the softmax, and is
+ * pushed down. */
 static void padded_ids_take_part(void **state)
 {
     (void)state;
@@ -280,7 +296,8 @@ static void padded_ids_take_part(void **state)
     tf_forward(run, text, 1, LONG, 0);
     tf_loss(run, text + 1, losses, 1);
     for (size_t r = 0; r < LONG; r++)
-        assert_true(fabs(losses[r] - log(VOCAB)) < 1e-6); /* ...so each has a share of 1/272, not 1/257 */
+        assert_true(fabs(losses[r] - log(VOCAB)) <
+                    1e-6); /* ...so each has a share of 1/272, not 1/257 */
     for (size_t v = USED; v < VOCAB; v++)
         assert_true(fabs(model->head->grad[v * model->head->stride] - LONG / (double)VOCAB) < 1e-7);
     tf_run_free(run);
@@ -306,7 +323,8 @@ static void threads_do_not_show(void **state)
         tf_loss(run, text + 1, losses[i], 1);
         tf_run_free(run);
         assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
-        assert_memory_equal(models[i]->head->grad, models[0]->head->grad, VOCAB * models[0]->head->stride * sizeof(float));
+        assert_memory_equal(models[i]->head->grad, models[0]->head->grad,
+                            VOCAB * models[0]->head->stride * sizeof(float));
     }
     for (int i = 0; i < 3; i++)
         tf_model_free(models[i]);

@@ -9,7 +9,8 @@ enum { STREAMS = 3, LENGTH = 7, ROWS = STREAMS * LENGTH };
 
 static struct tf_err err;
 
-static struct tf_run *new_run(const struct tf_model *model, enum tf_run_mode mode, size_t streams, size_t length)
+static struct tf_run *new_run(const struct tf_model *model, enum tf_run_mode mode, size_t streams,
+                              size_t length)
 {
     struct tf_run *run;
     assert_ok(tf_run_new(&run, model, mode, streams, length, &err), &err);
@@ -19,8 +20,15 @@ static struct tf_run *new_run(const struct tf_model *model, enum tf_run_mode mod
 static struct tf_shape one_layer(struct tf_layer_shape *layer)
 {
     *layer = (struct tf_layer_shape){{1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}};
-    return (struct tf_shape){.layers = 1, .width = 8, .heads = 2, .vocab = 10, .seq = 6, .rotary_pct = 0.5, .rotary_base = 10000,
-                             .tied = true, .layer = layer};
+    return (struct tf_shape){.layers = 1,
+                             .width = 8,
+                             .heads = 2,
+                             .vocab = 10,
+                             .seq = 6,
+                             .rotary_pct = 0.5,
+                             .rotary_base = 10000,
+                             .tied = true,
+                             .layer = layer};
 }
 
 static void tables_have_their_names(void **state)
@@ -33,13 +41,13 @@ static void tables_have_their_names(void **state)
         double scale;
         bool decay;
     } want[] = {
-        {"embed.tokens", 10, 1, 0, true},         {"head.tokens", 10, 2, 0, true},
-        {"layers.0.attn.k.keys", 2, 3, 2, true},  {"layers.0.attn.k.values", 2, 3, 2, true},
-        {"layers.0.attn.o.keys", 4, 4, 4, true},  {"layers.0.attn.o.values", 4, 4, 4, true},
-        {"layers.0.attn.q.keys", 1, 5, 1, true},  {"layers.0.attn.q.values", 1, 5, 1, true},
-        {"layers.0.attn.v.keys", 3, 6, 3, true},  {"layers.0.attn.v.values", 3, 6, 3, true},
-        {"layers.0.ffn.keys", 5, 7, 5, true},     {"layers.0.ffn.values", 5, 7, 5, true},
-        {"norm.bias", 1, 8, 0, false},            {"norm.weight", 1, 9, 0, false},
+        {"embed.tokens", 10, 1, 0, true},        {"head.tokens", 10, 2, 0, true},
+        {"layers.0.attn.k.keys", 2, 3, 2, true}, {"layers.0.attn.k.values", 2, 3, 2, true},
+        {"layers.0.attn.o.keys", 4, 4, 4, true}, {"layers.0.attn.o.values", 4, 4, 4, true},
+        {"layers.0.attn.q.keys", 1, 5, 1, true}, {"layers.0.attn.q.values", 1, 5, 1, true},
+        {"layers.0.attn.v.keys", 3, 6, 3, true}, {"layers.0.attn.v.values", 3, 6, 3, true},
+        {"layers.0.ffn.keys", 5, 7, 5, true},    {"layers.0.ffn.values", 5, 7, 5, true},
+        {"norm.bias", 1, 8, 0, false},           {"norm.weight", 1, 9, 0, false},
     };
     struct tf_layer_shape layer;
     struct tf_shape shape = one_layer(&layer);
@@ -51,7 +59,8 @@ static void tables_have_their_names(void **state)
         const struct tf_table *t = &model->tables[i];
         assert_string_equal(t->name, want[i].name);
         assert_true(t->rows == want[i].rows && t->cols == 8 && t->stride == 16);
-        assert_true(t->row_group == want[i].group && t->scale == want[i].scale && t->decay == want[i].decay);
+        assert_true(t->row_group == want[i].group && t->scale == want[i].scale &&
+                    t->decay == want[i].decay);
         assert_true(!t->frozen && !t->frozen_rows && !t->grad && !t->m && !t->v);
         assert_ptr_equal(tf_model_find(model, want[i].name), t);
         for (size_t k = 0; k < t->rows * t->stride; k++)
@@ -60,13 +69,15 @@ static void tables_have_their_names(void **state)
     assert_ptr_equal(model->head, &model->tables[1]);
     assert_ptr_equal(model->layers[0].at[TF_V].values, &model->tables[9]);
     assert_null(tf_model_find(model, "layers.1.ffn.keys"));
-    assert_null(tf_model_find(model, "layers.0.ffn.keys.and.a.name.that.is.longer.than.any.table.has.one"));
+    assert_null(
+        tf_model_find(model, "layers.0.ffn.keys.and.a.name.that.is.longer.than.any.table.has.one"));
     assert_ptr_not_equal(model->shape.layer, &layer);
     tf_model_free(model);
     tf_model_free(NULL);
 }
 
-/* Layers past the ninth: tables stay sorted, keys and values of one Pattention in one group of their own. */
+/* Layers past the ninth: tables stay sorted, keys and values of one Pattention in one group of
+ * their own. */
 static void many_layers_stay_sorted(void **state)
 {
     (void)state;
@@ -88,9 +99,12 @@ static void many_layers_stay_sorted(void **state)
     }
     for (size_t l = 0; l < 12; l++)
         for (int p = 0; p < TF_PATTENTIONS; p++) {
-            assert_string_equal(model->layers[l].at[p].keys->name, tf_table_name(name, l, p, false));
-            assert_string_equal(model->layers[l].at[p].values->name, tf_table_name(name, l, p, true));
-            assert_int_equal(model->layers[l].at[p].keys->row_group, model->layers[l].at[p].values->row_group);
+            assert_string_equal(model->layers[l].at[p].keys->name,
+                                tf_table_name(name, l, p, false));
+            assert_string_equal(model->layers[l].at[p].values->name,
+                                tf_table_name(name, l, p, true));
+            assert_int_equal(model->layers[l].at[p].keys->row_group,
+                             model->layers[l].at[p].values->row_group);
         }
     assert_string_equal(tf_pattention_name(name, 11, TF_O), "layers.11.attn.o");
     tf_model_free(model);
@@ -117,11 +131,13 @@ static void counts_and_flops(void **state)
     assert_true(tf_init_deviation(&shape, true) == 2 / sqrt(8));
 }
 
-/* Each number depends on seed, name and place alone: not on the rest of the model, nor on how large its table is. */
+/* Each number depends on seed, name and place alone: not on the rest of the model, nor on how large
+ * its table is. */
 static void init_depends_on_seed_and_name(void **state)
 {
     (void)state;
-    struct tf_model *small = small_model(TF_SOFTMAX, true, false, 1), *large = small_model(TF_SOFTMAX, false, false, 3);
+    struct tf_model *small = small_model(TF_SOFTMAX, true, false, 1),
+                    *large = small_model(TF_SOFTMAX, false, false, 3);
     struct tf_model *other = small_model(TF_SOFTMAX, true, false, 1);
     tf_model_init(small, 7);
     tf_model_init(large, 7);
@@ -130,18 +146,23 @@ static void init_depends_on_seed_and_name(void **state)
         const struct tf_table *t = &small->tables[i];
         if (!t->decay)
             continue; /* the final norm's two are not drawn */
-        assert_memory_equal(t->value, tf_model_find(large, t->name)->value, t->rows * t->stride * sizeof(float));
-        assert_memory_not_equal(t->value, tf_model_find(other, t->name)->value, t->rows * t->stride * sizeof(float));
+        assert_memory_equal(t->value, tf_model_find(large, t->name)->value,
+                            t->rows * t->stride * sizeof(float));
+        assert_memory_not_equal(t->value, tf_model_find(other, t->name)->value,
+                                t->rows * t->stride * sizeof(float));
         for (size_t k = 0; k < t->rows * t->stride; k++)
             assert_true(k % t->stride < t->cols || t->value[k] == 0);
     }
-    const struct tf_table *q = tf_model_find(small, "layers.0.attn.q.values"), *k = tf_model_find(small, "layers.0.attn.k.values");
+    const struct tf_table *q = tf_model_find(small, "layers.0.attn.q.values"),
+                          *k = tf_model_find(small, "layers.0.attn.k.values");
     assert_memory_not_equal(q->value, k->value, q->rows * q->stride * sizeof(float));
     float rows[3][16];
-    tf_init_rows(rows[0], 16, 0, 3, SMALL_WIDTH, k->name, tf_init_deviation(&small->shape, true), 7);
+    tf_init_rows(rows[0], 16, 0, 3, SMALL_WIDTH, k->name, tf_init_deviation(&small->shape, true),
+                 7);
     for (size_t r = 0; r < 3; r++)
         assert_memory_equal(rows[r], tf_table_row(k, r), SMALL_WIDTH * sizeof(float));
-    const double drawn = 0.02 * tf_rng_normal(7, tf_rng_stream("embed.tokens"), 5 * SMALL_WIDTH + 2);
+    const double drawn =
+        0.02 * tf_rng_normal(7, tf_rng_stream("embed.tokens"), 5 * SMALL_WIDTH + 2);
     assert_true(tf_table_row(small->embed, 5)[2] == (float)drawn);
     tf_model_free(small);
     tf_model_free(large);
@@ -162,7 +183,8 @@ static void wrong_shapes_are_refused(void **state)
     (void)state;
     struct tf_layer_shape layer;
     struct tf_shape good = one_layer(&layer), s;
-    const char *const none = "a model needs at least one layer, channel, head, token id and position";
+    const char *const none =
+        "a model needs at least one layer, channel, head, token id and position";
     uint64_t *const sizes[] = {&s.layers, &s.width, &s.heads, &s.vocab, &s.seq};
     for (size_t i = 0; i < 5; i++) {
         s = good;
@@ -202,12 +224,15 @@ static void plans_are_kept(void **state)
         struct tf_model *model = small_model(TF_L2_NORM_GELU, !train, train, 1), *plan;
         assert_ok(tf_model_plan(&plan, &model->shape, train, &err), &err);
         assert_null(plan->embed->value);
-        assert_true(plan->bytes_weights == model->bytes_weights && plan->bytes_gradients == model->bytes_gradients &&
+        assert_true(plan->bytes_weights == model->bytes_weights &&
+                    plan->bytes_gradients == model->bytes_gradients &&
                     plan->bytes_moments == model->bytes_moments);
         assert_int_equal(model->memory.used, model->memory.size);
-        assert_int_equal(model->memory.size, model->bytes_weights + model->bytes_gradients + model->bytes_moments);
+        assert_int_equal(model->memory.size,
+                         model->bytes_weights + model->bytes_gradients + model->bytes_moments);
         assert_int_equal(model->bytes_gradients, train ? model->bytes_weights : 0);
-        for (enum tf_run_mode mode = train ? TF_RUN_TRAIN : TF_RUN_SCORE; mode <= TF_RUN_CACHE; mode++) {
+        for (enum tf_run_mode mode = train ? TF_RUN_TRAIN : TF_RUN_SCORE; mode <= TF_RUN_CACHE;
+             mode++) {
             uint64_t bytes;
             assert_ok(tf_run_plan(&bytes, plan, mode, STREAMS, LENGTH, &err), &err);
             struct tf_run *run = new_run(model, mode, STREAMS, LENGTH);
@@ -232,13 +257,15 @@ static void runs_too_large_are_refused(void **state)
     assert_string_equal(err.text, "a pass over 1048576 sequences of 4096 tokens is too large");
     assert_null(run);
     assert_int_equal(tf_run_plan(&bytes, model, TF_RUN_SCORE, SIZE_MAX, 2, &err), TF_MEMORY);
-    assert_string_equal(err.text, "a pass over 18446744073709551615 sequences of 2 tokens is too large");
+    assert_string_equal(err.text,
+                        "a pass over 18446744073709551615 sequences of 2 tokens is too large");
     assert_int_equal(bytes, 0);
     tf_model_free(model);
 }
 
-/* The gradients of every table, at a handful of its numbers, are the slopes of the twin's loss. The twin is in doubles, so the
- * slopes are exact to 1e-8 or so; what is left is float's rounding through two layers. */
+/* The gradients of every table, at a handful of its numbers, are the slopes of the twin's loss. The
+ * twin is in doubles, so the slopes are exact to 1e-8 or so; what is left is float's rounding
+ * through two layers. */
 static void check_gradients(enum tf_norm norm, bool tied)
 {
     struct tf_model *model = small_model(norm, tied, true, 1);
@@ -257,7 +284,8 @@ static void check_gradients(enum tf_norm norm, bool tied)
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
         const size_t count = t->rows * t->cols, step = count / 4 | 1;
-        assert_slopes(t->name, t->grad, t->stride, model_twin_loss, &twin, twin.tables[i], t->rows, t->cols, step);
+        assert_slopes(t->name, t->grad, t->stride, model_twin_loss, &twin, twin.tables[i], t->rows,
+                      t->cols, step);
         for (size_t k = 0; k < t->rows * t->stride; k++)
             assert_true(k % t->stride < t->cols || t->grad[k] == 0);
     }
@@ -289,14 +317,16 @@ static void assert_same_gradients(const struct tf_model *a, const struct tf_mode
 }
 
 /* One step over six sequences, `micro` at a time; the run has room for more than it is given. */
-static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micro, float losses[6 * LENGTH])
+static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micro,
+                                       float losses[6 * LENGTH])
 {
     struct tf_model *model = small_model(norm, tied, true, 1);
     struct tf_run *run = new_run(model, TF_RUN_TRAIN, micro, LENGTH + 2);
     uint16_t ids[6 * LENGTH], targets[6 * LENGTH];
     small_ids(ids, 6 * LENGTH, SMALL_VOCAB, 1);
     small_ids(targets, 6 * LENGTH, SMALL_VOCAB, 2);
-    small_step(run, ids, targets, 6, LENGTH, micro, losses); /* and again: nothing of the first may be left */
+    small_step(run, ids, targets, 6, LENGTH, micro,
+               losses); /* and again: nothing of the first may be left */
     small_step(run, ids, targets, 6, LENGTH, micro, losses);
     tf_run_free(run);
     return model;
@@ -375,7 +405,8 @@ static void frozen_tables_take_no_gradient(void **state)
 {
     (void)state;
     for (int tied = 0; tied < 2; tied++) {
-        struct tf_model *all = small_model(TF_L2_NORM_GELU, tied, true, 1), *some = small_model(TF_L2_NORM_GELU, tied, true, 1);
+        struct tf_model *all = small_model(TF_L2_NORM_GELU, tied, true, 1),
+                        *some = small_model(TF_L2_NORM_GELU, tied, true, 1);
         struct tf_model *const both[] = {all, some};
         uint16_t ids[ROWS], targets[ROWS];
         float losses[ROWS];
@@ -407,12 +438,13 @@ static void append_zero_keys(struct tf_model *model, const struct tf_model *from
         const struct tf_table *t = &model->tables[i], *old = &from->tables[i];
         memcpy(t->value, old->value, old->rows * old->stride * sizeof(float));
         if (strstr(t->name, ".keys"))
-            memset(tf_table_row(t, old->rows), 0, (t->rows - old->rows) * t->stride * sizeof(float));
+            memset(tf_table_row(t, old->rows), 0,
+                   (t->rows - old->rows) * t->stride * sizeof(float));
     }
 }
 
-/* What growth promises: new tokens with zero keys and unchanged scales change no logit, no loss, and no gradient of what was there.
- * New values have no gradient, new keys do: they can learn. */
+/* What growth promises: new tokens with zero keys and unchanged scales change no logit, no loss,
+ * and no gradient of what was there. New values have no gradient, new keys do: they can learn. */
 static void check_grown_gradients(const struct tf_model *grown, const struct tf_model *old)
 {
     for (size_t i = 0; i < grown->table_count; i++) {
@@ -429,9 +461,11 @@ static void check_grown_gradients(const struct tf_model *grown, const struct tf_
 static void check_growth(void)
 {
     for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
-        struct tf_model *old = small_model(norm, true, true, 1), *grown = small_model(norm, true, true, 2);
+        struct tf_model *old = small_model(norm, true, true, 1),
+                        *grown = small_model(norm, true, true, 2);
         append_zero_keys(grown, old);
-        struct tf_run *runs[] = {new_run(old, TF_RUN_TRAIN, STREAMS, LENGTH), new_run(grown, TF_RUN_TRAIN, STREAMS, LENGTH)};
+        struct tf_run *runs[] = {new_run(old, TF_RUN_TRAIN, STREAMS, LENGTH),
+                                 new_run(grown, TF_RUN_TRAIN, STREAMS, LENGTH)};
         uint16_t ids[ROWS], targets[ROWS];
         float losses[2][ROWS], logits[2][ROWS * SMALL_VOCAB];
         small_ids(ids, ROWS, SMALL_VOCAB, 1);
@@ -443,7 +477,8 @@ static void check_growth(void)
         }
         if (norm == TF_SOFTMAX) { /* every new token takes its share there */
             for (size_t r = 0; r < ROWS; r++)
-                assert_memory_not_equal(logits[0] + r * SMALL_VOCAB, logits[1] + r * SMALL_VOCAB, SMALL_VOCAB * sizeof(float));
+                assert_memory_not_equal(logits[0] + r * SMALL_VOCAB, logits[1] + r * SMALL_VOCAB,
+                                        SMALL_VOCAB * sizeof(float));
         } else {
             assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
             assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
@@ -460,11 +495,13 @@ static void zero_keys_change_nothing(void **state)
     each_kernel(check_growth);
 }
 
-/* A stream that took over another's cache goes on like one that had read the text itself, and leaves the other as it was. */
+/* A stream that took over another's cache goes on like one that had read the text itself, and
+ * leaves the other as it was. */
 static void check_cache_copy(void)
 {
     struct tf_model *model = small_model(TF_GELU_L2_NORM, true, false, 1);
-    struct tf_run *copied = new_run(model, TF_RUN_CACHE, 2, 8), *read = new_run(model, TF_RUN_CACHE, 2, 8);
+    struct tf_run *copied = new_run(model, TF_RUN_CACHE, 2, 8),
+                  *read = new_run(model, TF_RUN_CACHE, 2, 8);
     uint16_t text[2 * 8], twice[2 * 8];
     float a[4 * SMALL_VOCAB], b[4 * SMALL_VOCAB];
     static const uint16_t next[] = {5, 6, 7, 8};
@@ -493,7 +530,8 @@ static void a_copied_cache_goes_on(void **state)
     each_kernel(check_cache_copy);
 }
 
-/* A cached run packs its weights once: a change shows after tf_run_refresh, and then it is the bits of a new run. */
+/* A cached run packs its weights once: a change shows after tf_run_refresh, and then it is the bits
+ * of a new run. */
 static void refresh_shows_changed_weights(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* LayerNorm, the final norm's weight and bias, and the embedding: against naive twins, forward and backward. */
+/* LayerNorm, the final norm's weight and bias, and the embedding: against naive twins, forward and
+ * backward. */
 #include "twin.h"
 
 #include "nn/run.h"
@@ -170,8 +171,10 @@ static void check_embedding(size_t rows, size_t cols)
         assert_memory_equal(x + r * stride, tf_table_row(&embed, ids[r]), stride * sizeof(float));
     fill(dy, 1, 0, 2);
     for (size_t i = 0; i < TABLE * cols; i++)
-        before[i / cols * stride + i % cols] = embed.grad[i / cols * stride + i % cols] = noise(i + 77);
-    tf_embed_backward((struct tf_matrix){embed.grad, stride}, cols, rows, ids, (struct tf_matrix){dy, stride + 5});
+        before[i / cols * stride + i % cols] = embed.grad[i / cols * stride + i % cols] =
+            noise(i + 77);
+    tf_embed_backward((struct tf_matrix){embed.grad, stride}, cols, rows, ids,
+                      (struct tf_matrix){dy, stride + 5});
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++)
             before[ids[r] * stride + c] += dy[r * (stride + 5) + c];
@@ -193,7 +196,8 @@ static void embedding_gathers_and_scatters(void **state)
     each_kernel(check_embeddings);
 }
 
-/* Enough numbers for threads to share. What is held against naive chains to the bit need only be run with more of them. */
+/* Enough numbers for threads to share. What is held against naive chains to the bit need only be
+ * run with more of them. */
 static void threads_do_not_show(void **state)
 {
     (void)state;
@@ -223,8 +227,10 @@ static void threads_do_not_show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layer_norm_equals_the_naive_twin), cmocka_unit_test(a_constant_row_gives_zeros),
-        cmocka_unit_test(affine_forward_and_backward),      cmocka_unit_test(embedding_gathers_and_scatters),
+        cmocka_unit_test(layer_norm_equals_the_naive_twin),
+        cmocka_unit_test(a_constant_row_gives_zeros),
+        cmocka_unit_test(affine_forward_and_backward),
+        cmocka_unit_test(embedding_gathers_and_scatters),
         cmocka_unit_test(threads_do_not_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

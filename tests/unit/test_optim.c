@@ -1,4 +1,5 @@
-/* AdamW and the gradient norm against a twin in doubles; what is frozen is neither counted nor touched. */
+/* AdamW and the gradient norm against a twin in doubles; what is frozen is neither counted nor
+ * touched. */
 #include "small_model.h"
 
 #include "train/optim.h"
@@ -53,7 +54,8 @@ static void check_norm(void)
         sum += squares(&model->tables[i], 0);
     assert_true(fabs(norm_of(model) / sqrt(sum) - 1) < 1e-6);
     sum = 0;
-    for (size_t i = 0; i < model->table_count; i++) { /* now without some tables, and without some rows */
+    for (size_t i = 0; i < model->table_count;
+         i++) { /* now without some tables, and without some rows */
         struct tf_table *t = &model->tables[i];
         t->frozen = i % 4 == 1;
         t->frozen_rows = i % 4 == 2 ? t->rows - t->rows / 2 : 0;
@@ -80,7 +82,8 @@ static void the_norm_leaves_out_what_is_frozen(void **state)
 static void the_norm_needs_room_for_the_longest_table(void **state)
 {
     (void)state;
-    struct tf_model *small = small_model(TF_L2_NORM_GELU, true, true, 1), *large = small_model(TF_L2_NORM_GELU, true, true, 3);
+    struct tf_model *small = small_model(TF_L2_NORM_GELU, true, true, 1),
+                    *large = small_model(TF_L2_NORM_GELU, true, true, 3);
     assert_int_equal(tf_gradient_norm_room(small), SMALL_VOCAB);
     assert_int_equal(tf_gradient_norm_room(large), 63); /* the first layer's ffn */
     tf_model_free(small);
@@ -93,8 +96,8 @@ struct adam_twin {
 };
 
 /* One step, in the order of tests/golden/README.md. */
-static void twin_step(struct adam_twin *twin, const struct tf_table *t, const struct tf_config *config, uint64_t step, double rate,
-                      double norm)
+static void twin_step(struct adam_twin *twin, const struct tf_table *t,
+                      const struct tf_config *config, uint64_t step, double rate, double norm)
 {
     const double *betas = config->optimizer.betas, limit = config->optimizer.grad_clip;
     const double clip = limit > 0 && norm + 1e-6 > limit ? limit / (norm + 1e-6) : 1;
@@ -110,7 +113,8 @@ static void twin_step(struct adam_twin *twin, const struct tf_table *t, const st
     }
 }
 
-/* Steps with gradients far above the limit (0.01), near it, and below it (100); or with none (0). */
+/* Steps with gradients far above the limit (0.01), near it, and below it (100); or with none (0).
+ */
 static void check_steps_at(double grad_clip)
 {
     struct tf_model *model = small_model(TF_L2_NORM_GELU, false, true, 1);
@@ -120,11 +124,13 @@ static void check_steps_at(double grad_clip)
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
         const size_t count = t->rows * t->cols;
-        twins[i] = (struct adam_twin){twin_copy(t->value, t->rows, t->cols, t->stride), twin_new(count), twin_new(count)};
+        twins[i] = (struct adam_twin){twin_copy(t->value, t->rows, t->cols, t->stride),
+                                      twin_new(count), twin_new(count)};
     }
     for (uint64_t step = 0; step < 8; step++) {
         fill_gradients(model, step);
-        const double rate = 0.01 * (double)(step % 4), norm = norm_of(model); /* rate 0 too: only the moments move */
+        const double rate = 0.01 * (double)(step % 4),
+                     norm = norm_of(model); /* rate 0 too: only the moments move */
         tf_optim_step(model, &config, step, rate, norm);
         for (size_t i = 0; i < model->table_count; i++) {
             const struct tf_table *t = &model->tables[i];
@@ -133,7 +139,8 @@ static void check_steps_at(double grad_clip)
             assert_close(t->name, t->m, t->stride, twins[i].m, t->rows, t->cols, 1e-6);
             assert_close(t->name, t->v, t->stride, twins[i].v, t->rows, t->cols, 1e-6);
             for (size_t k = 0; k < t->rows * t->stride; k++)
-                assert_true(k % t->stride < t->cols || (t->value[k] == 0 && t->m[k] == 0 && t->v[k] == 0));
+                assert_true(k % t->stride < t->cols ||
+                            (t->value[k] == 0 && t->m[k] == 0 && t->v[k] == 0));
         }
     }
     for (size_t i = 0; i < model->table_count; i++) {
@@ -158,14 +165,17 @@ static void steps_equal_the_twins(void **state)
     each_kernel(check_steps);
 }
 
-static void assert_same_table(const struct tf_table *a, const struct tf_table *b, size_t first, size_t last)
+static void assert_same_table(const struct tf_table *a, const struct tf_table *b, size_t first,
+                              size_t last)
 {
     float *const of_a[] = {a->value, a->m, a->v}, *const of_b[] = {b->value, b->m, b->v};
     for (size_t i = 0; i < 3; i++)
-        assert_memory_equal(of_a[i] + first * a->stride, of_b[i] + first * a->stride, (last - first) * a->stride * sizeof(float));
+        assert_memory_equal(of_a[i] + first * a->stride, of_b[i] + first * a->stride,
+                            (last - first) * a->stride * sizeof(float));
 }
 
-/* A model of `times` the tokens after three steps. Frozen: of every four tables one as a whole, and one for half of its rows. */
+/* A model of `times` the tokens after three steps. Frozen: of every four tables one as a whole, and
+ * one for half of its rows. */
 static struct tf_model *trained(uint64_t times, bool freeze, const struct tf_config *config)
 {
     struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, times);
@@ -180,19 +190,22 @@ static struct tf_model *trained(uint64_t times, bool freeze, const struct tf_con
     return model;
 }
 
-/* What is frozen keeps its weights and moments to the bit; the rest is updated as if nothing were. */
+/* What is frozen keeps its weights and moments to the bit; the rest is updated as if nothing were.
+ */
 static void frozen_tables_and_rows_stay(void **state)
 {
     (void)state;
     const struct tf_config config = settings(0.1);
-    struct tf_model *start = small_model(TF_L2_NORM_GELU, true, true, 1), *all = trained(1, false, &config);
+    struct tf_model *start = small_model(TF_L2_NORM_GELU, true, true, 1),
+                    *all = trained(1, false, &config);
     struct tf_model *some = trained(1, true, &config);
     for (size_t i = 0; i < some->table_count; i++) {
         const struct tf_table *t = &some->tables[i];
         const size_t kept = t->frozen ? t->rows : t->frozen_rows;
         assert_same_table(t, &start->tables[i], 0, kept);
         assert_same_table(t, &all->tables[i], kept, t->rows);
-        assert_memory_not_equal(all->tables[i].value, start->tables[i].value, t->cols * sizeof(float));
+        assert_memory_not_equal(all->tables[i].value, start->tables[i].value,
+                                t->cols * sizeof(float));
     }
     tf_model_free(start);
     tf_model_free(all);
@@ -203,7 +216,8 @@ static void frozen_tables_and_rows_stay(void **state)
 static void decay_spares_the_final_norm(void **state)
 {
     (void)state;
-    struct tf_model *start = small_model(TF_L2_NORM_GELU, false, true, 1), *model = small_model(TF_L2_NORM_GELU, false, true, 1);
+    struct tf_model *start = small_model(TF_L2_NORM_GELU, false, true, 1),
+                    *model = small_model(TF_L2_NORM_GELU, false, true, 1);
     const struct tf_config config = settings(1);
     tf_optim_step(model, &config, 0, 0.5, 0);
     for (size_t i = 0; i < model->table_count; i++) {
@@ -218,7 +232,8 @@ static void decay_spares_the_final_norm(void **state)
     tf_model_free(model);
 }
 
-/* A norm at the limit is not clipped, one above is: the limit off and a limit not reached are the same to the bit. */
+/* A norm at the limit is not clipped, one above is: the limit off and a limit not reached are the
+ * same to the bit. */
 static void clipping_begins_above_the_limit(void **state)
 {
     (void)state;
@@ -231,16 +246,19 @@ static void clipping_begins_above_the_limit(void **state)
         model->embed->grad[0] = 1;
         tf_optim_step(model, &config, 0, 0.01, cases[i].norm);
         const double m = model->embed->m[0] / (1 - 0.9f);
-        assert_true(cases[i].clip == 1 ? m == 1 : fabs(m / cases[i].clip - 1) < 1e-5 && m < cases[i].clip);
+        assert_true(cases[i].clip == 1 ? m == 1
+                                       : fabs(m / cases[i].clip - 1) < 1e-5 && m < cases[i].clip);
         tf_model_free(model);
     }
 }
 
-/* After one step the corrected moments are g and g^2, whatever the betas: the weight moves by the rate, against g's sign. */
+/* After one step the corrected moments are g and g^2, whatever the betas: the weight moves by the
+ * rate, against g's sign. */
 static void the_first_step_is_the_rate(void **state)
 {
     (void)state;
-    static const double betas[][2] = {{0, 0}, {0.9, 0.95}, {0.9, 0.999}, {0.999, 0.9999}, {0.999999, 0.999999}};
+    static const double betas[][2] = {
+        {0, 0}, {0.9, 0.95}, {0.9, 0.999}, {0.999, 0.9999}, {0.999999, 0.999999}};
     for (size_t i = 0; i < sizeof betas / sizeof *betas; i++) {
         struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
         struct tf_config config = settings(0);
@@ -252,7 +270,8 @@ static void the_first_step_is_the_rate(void **state)
         for (size_t c = 0; c < t->cols; c++) {
             const double g = t->grad[c], want = -0.01 * g / (fabs(g) + 1e-8);
             if (!(fabs(t->value[c] - want) < 1e-6 * 0.01))
-                fail_msg("betas %g %g: the step is %.9g, not %.9g", betas[i][0], betas[i][1], t->value[c], want);
+                fail_msg("betas %g %g: the step is %.9g, not %.9g", betas[i][0], betas[i][1],
+                         t->value[c], want);
         }
         tf_model_free(model);
     }
@@ -267,11 +286,13 @@ static void threads_do_not_show(void **state)
     double norms[3];
     for (int i = 0; i < 3; i++) {
         omp_set_num_threads(i + 1);
-        models[i] = trained(200, true, &config); /* thousands of tokens: tables large enough to share */
+        models[i] =
+            trained(200, true, &config); /* thousands of tokens: tables large enough to share */
         norms[i] = norm_of(models[i]);
         assert_true(norms[i] == norms[0]);
         for (size_t k = 0; k < models[i]->table_count; k++)
-            assert_same_table(&models[i]->tables[k], &models[0]->tables[k], 0, models[0]->tables[k].rows);
+            assert_same_table(&models[i]->tables[k], &models[0]->tables[k], 0,
+                              models[0]->tables[k].rows);
     }
     for (int i = 0; i < 3; i++)
         tf_model_free(models[i]);

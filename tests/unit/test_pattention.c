@@ -35,12 +35,17 @@ static void take_all(struct fixture *f)
     struct tf_matrix *const all[] = {&f->x, &f->y, &f->g, &f->dx};
     for (size_t i = 0; i < 4; i++) /* strides of all kinds */
         *all[i] = (struct tf_matrix){take(f, rows, C + i), C + i};
-    f->pack = (struct tf_pattention_pack){take(f, 1, tf_packed_size(C, N)), take(f, 1, tf_packed_size(N, C))};
+    f->pack = (struct tf_pattention_pack){take(f, 1, tf_packed_size(C, N)),
+                                          take(f, 1, tf_packed_size(N, C))};
     f->scores = (struct tf_scores){take(f, rows, wide), wide, take(f, rows, 2)};
     f->back = (struct tf_pattention_back){
-        .s = take(f, rows, wide), .da = take(f, rows, wide), .stride = wide,
-        .values = take(f, 1, tf_packed_size(C, N)), .keys = take(f, 1, tf_packed_size(N, C)),
-        .g = take(f, 1, tf_packed_size(rows, C)), .x = take(f, 1, tf_packed_size(rows, C)),
+        .s = take(f, rows, wide),
+        .da = take(f, rows, wide),
+        .stride = wide,
+        .values = take(f, 1, tf_packed_size(C, N)),
+        .keys = take(f, 1, tf_packed_size(N, C)),
+        .g = take(f, 1, tf_packed_size(rows, C)),
+        .x = take(f, 1, tf_packed_size(rows, C)),
     };
     f->scratch.thread_size = (rows < 112 ? rows : 112) * wide;
     f->scratch.thread = take(f, threads, f->scratch.thread_size);
@@ -56,8 +61,8 @@ static void fill(float *to, size_t rows, size_t cols, size_t stride, float size,
 static void begin(struct fixture *f, enum tf_norm norm, size_t rows, size_t N, size_t C)
 {
     *f = (struct fixture){.norm = norm, .rows = rows, .N = N, .C = C};
-    f->keys = f->values =
-        (struct tf_table){.rows = N, .cols = C, .stride = tf_table_stride(C), .scale = 1.7 * (double)N};
+    f->keys = f->values = (struct tf_table){
+        .rows = N, .cols = C, .stride = tf_table_stride(C), .scale = 1.7 * (double)N};
     struct tf_err err = {0};
     take_all(f);
     assert_ok(tf_arena_alloc(&f->memory, "fixture", &err), &err);
@@ -73,12 +78,14 @@ static void forward(struct fixture *f)
 {
     const struct tf_matrix none = {NULL, 0};
     tf_pattention_pack(&f->pack, &f->layer);
-    tf_pattention_forward(&f->layer, f->norm, &f->pack, f->rows, f->x, f->y, none, &f->scores, &f->scratch);
+    tf_pattention_forward(&f->layer, f->norm, &f->pack, f->rows, f->x, f->y, none, &f->scores,
+                          &f->scratch);
 }
 
 static void backward(struct fixture *f, bool add)
 {
-    tf_pattention_backward(&f->layer, f->norm, f->rows, f->x, f->g, f->dx, add, &f->scores, &f->back);
+    tf_pattention_backward(&f->layer, f->norm, f->rows, f->x, f->g, f->dx, add, &f->scores,
+                           &f->back);
 }
 
 /* The fixture in doubles. */
@@ -119,7 +126,8 @@ static double product(const void *with)
 
 static void check_forward(void)
 {
-    static const size_t shapes[][3] = {{1, 1, 1}, {1, 40, 16}, {3, 5, 4}, {31, 33, 19}, {14, 16, 32}, {230, 70, 9}, {5, 3, 300}};
+    static const size_t shapes[][3] = {{1, 1, 1},    {1, 40, 16},  {3, 5, 4},  {31, 33, 19},
+                                       {14, 16, 32}, {230, 70, 9}, {5, 3, 300}};
     for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             struct fixture f;
@@ -143,7 +151,8 @@ static void check_backward_shape(enum tf_norm norm, size_t rows, size_t N, size_
 {
     struct fixture f;
     begin(&f, norm, rows, N, C);
-    memset(f.x.at + (rows - 1) / 2 * f.x.stride, 0, C * sizeof(float)); /* a row whose scores are all zero */
+    memset(f.x.at + (rows - 1) / 2 * f.x.stride, 0,
+           C * sizeof(float)); /* a row whose scores are all zero */
     struct twin twin = twin_of(&f);
     forward(&f);
     backward(&f, false);
@@ -152,7 +161,8 @@ static void check_backward_shape(enum tf_norm norm, size_t rows, size_t N, size_
     } else { /* the twin has no slope at a row of zeros: zero_scores_give_zeros looks at that */
         const size_t half = (rows - 1) / 2, rest = half + 1;
         assert_slopes("dx", f.dx.at, f.dx.stride, product, &twin, twin.x, half, C, step);
-        assert_slopes("dx", f.dx.at + rest * f.dx.stride, f.dx.stride, product, &twin, twin.x + rest * C, rows - rest, C, step);
+        assert_slopes("dx", f.dx.at + rest * f.dx.stride, f.dx.stride, product, &twin,
+                      twin.x + rest * C, rows - rest, C, step);
     }
     assert_slopes("dK", f.keys.grad, f.keys.stride, product, &twin, twin.keys, N, C, step);
     assert_slopes("dV", f.values.grad, f.values.stride, product, &twin, twin.values, N, C, step);
@@ -183,8 +193,8 @@ static void assert_zeros(const float *x, size_t rows, size_t cols, size_t stride
         assert_true(x[i / cols * stride + i % cols] == 0);
 }
 
-/* No key answers: S = 0 and no gradient, whatever x, V and g are; never NaN. `size` of the keys is 0, or so small that the
- * squares of the scores are. */
+/* No key answers: S = 0 and no gradient, whatever x, V and g are; never NaN. `size` of the keys is
+ * 0, or so small that the squares of the scores are. */
 static void check_silent(enum tf_norm norm, float size)
 {
     struct fixture f;
@@ -199,7 +209,8 @@ static void check_silent(enum tf_norm norm, float size)
     tf_arena_fini(&f.memory);
 }
 
-/* A row of zeros among others adds nothing to the gradients: they are those of the other rows, to the bit. */
+/* A row of zeros among others adds nothing to the gradients: they are those of the other rows, to
+ * the bit. */
 static void check_silent_row(enum tf_norm norm)
 {
     struct fixture with, without;
@@ -213,8 +224,10 @@ static void check_silent_row(enum tf_norm norm)
     }
     assert_zeros(with.y.at + 5 * with.y.stride, 1, with.C, 0);
     assert_zeros(with.dx.at + 5 * with.dx.stride, 1, with.C, 0);
-    assert_memory_equal(with.keys.grad, without.keys.grad, with.N * with.keys.stride * sizeof(float));
-    assert_memory_equal(with.values.grad, without.values.grad, with.N * with.values.stride * sizeof(float));
+    assert_memory_equal(with.keys.grad, without.keys.grad,
+                        with.N * with.keys.stride * sizeof(float));
+    assert_memory_equal(with.values.grad, without.values.grad,
+                        with.N * with.values.stride * sizeof(float));
     tf_arena_fini(&with.memory);
     tf_arena_fini(&without.memory);
 }
@@ -280,7 +293,8 @@ static void check_inference(void)
         tf_pattention_forward(&f.layer, norm, &f.pack, f.rows, f.x, f.dx, f.g, NULL, &f.scratch);
         for (size_t r = 0; r < f.rows; r++)
             for (size_t c = 0; c < f.C; c++)
-                assert_true(f.dx.at[r * f.dx.stride + c] == f.y.at[r * f.y.stride + c] + f.g.at[r * f.g.stride + c]);
+                assert_true(f.dx.at[r * f.dx.stride + c] ==
+                            f.y.at[r * f.y.stride + c] + f.g.at[r * f.g.stride + c]);
         tf_arena_fini(&f.memory);
     }
 }
@@ -322,7 +336,8 @@ static void gradients_add_up_and_frozen_ones_rest(void **state)
     memcpy(twice.dx.at, once.dx.at, once.rows * once.dx.stride * sizeof(float));
     backward(&once, false);
     assert_memory_equal(once.keys.grad, twice.keys.grad, once.N * once.keys.stride * sizeof(float));
-    assert_memory_equal(once.values.grad, twice.values.grad, once.N * once.values.stride * sizeof(float));
+    assert_memory_equal(once.values.grad, twice.values.grad,
+                        once.N * once.values.stride * sizeof(float));
     assert_memory_equal(once.dx.at, twice.dx.at, once.rows * once.dx.stride * sizeof(float));
     for (size_t i = 0; i < 3; i++)
         tf_free(all[i]);
@@ -330,7 +345,8 @@ static void gradients_add_up_and_frozen_ones_rest(void **state)
     tf_arena_fini(&twice.memory);
 }
 
-/* Everything of one pass, with so many threads. Of many rows each thread takes some; of few they share the columns. */
+/* Everything of one pass, with so many threads. Of many rows each thread takes some; of few they
+ * share the columns. */
 static void run_threads(struct fixture *f, enum tf_norm norm, bool many, int threads)
 {
     omp_set_num_threads(threads);
@@ -350,8 +366,10 @@ static void threads_do_not_show(void **state)
             run_threads(&more, (enum tf_norm)(i / 2), i % 2, threads);
             assert_memory_equal(one.y.at, more.y.at, one.rows * one.y.stride * sizeof(float));
             assert_memory_equal(one.dx.at, more.dx.at, one.rows * one.dx.stride * sizeof(float));
-            assert_memory_equal(one.keys.grad, more.keys.grad, one.N * one.keys.stride * sizeof(float));
-            assert_memory_equal(one.values.grad, more.values.grad, one.N * one.values.stride * sizeof(float));
+            assert_memory_equal(one.keys.grad, more.keys.grad,
+                                one.N * one.keys.stride * sizeof(float));
+            assert_memory_equal(one.values.grad, more.values.grad,
+                                one.N * one.values.stride * sizeof(float));
             tf_arena_fini(&more.memory);
         }
         tf_arena_fini(&one.memory);

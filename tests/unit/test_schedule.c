@@ -27,14 +27,18 @@ static void the_golden_rule(void **state)
 {
     (void)state;
     json_t *json = golden_case("train");
-    const double steps = golden_number(json, "steps"), lr = golden_number(json, "lr"), min_lr = golden_number(json, "min_lr");
+    const double steps = golden_number(json, "steps"), lr = golden_number(json, "lr"),
+                 min_lr = golden_number(json, "min_lr");
     const double w = golden_number(json, "warmup_fraction") * steps;
-    struct tf_config config = plan(TF_COSINE, (uint64_t)steps, golden_number(json, "warmup_fraction"), 0);
+    struct tf_config config =
+        plan(TF_COSINE, (uint64_t)steps, golden_number(json, "warmup_fraction"), 0);
     config.optimizer.lr = lr;
     config.optimizer.min_lr = min_lr;
     for (uint64_t step = 0; step < config.train.steps; step++) {
         const double s = (double)step;
-        expect(&config, step, s <= w ? lr * s / w : min_lr + (lr - min_lr) / 2 * (1 + cos(M_PI * (s - w) / (steps - w))));
+        expect(&config, step,
+               s <= w ? lr * s / w
+                      : min_lr + (lr - min_lr) / 2 * (1 + cos(M_PI * (s - w) / (steps - w))));
     }
     json_decref(json);
 }
@@ -98,7 +102,8 @@ static void warmup_is_a_share_or_a_count(void **state)
 {
     (void)state;
     for (enum tf_schedule schedule = TF_COSINE; schedule <= TF_CONSTANT; schedule++) {
-        const struct tf_config share = plan(schedule, 80, 0.25, 0.1), count = plan(schedule, 80, 20, 0.1);
+        const struct tf_config share = plan(schedule, 80, 0.25, 0.1),
+                               count = plan(schedule, 80, 20, 0.1);
         const struct tf_config none = plan(schedule, 80, 0, 0.1), one = plan(schedule, 80, 1, 0.1);
         for (uint64_t step = 0; step <= 80; step++)
             assert_true(tf_schedule_rate(&share, step) == tf_schedule_rate(&count, step));
@@ -116,7 +121,8 @@ static void warmup_may_take_all(void **state)
 {
     (void)state;
     for (enum tf_schedule schedule = TF_COSINE; schedule <= TF_CONSTANT; schedule++) {
-        const struct tf_config all = plan(schedule, 10, 10, 0), more = plan(schedule, 10, 40, 0), single = plan(schedule, 1, 0, 0);
+        const struct tf_config all = plan(schedule, 10, 10, 0), more = plan(schedule, 10, 40, 0),
+                               single = plan(schedule, 1, 0, 0);
         expect(&all, 9, 0.0018);
         expect(&all, 10, 0.002);
         expect(&more, 9, 0.00045);

@@ -2,7 +2,8 @@
 
 #define N 1000
 
-/* The distance of x from the true value, in units of the last place of the true value (of the least normal number, below that). */
+/* The distance of x from the true value, in units of the last place of the true value (of the least
+ * normal number, below that). */
 static double ulps(float x, double truth)
 {
     int exponent;
@@ -34,7 +35,8 @@ static void check_exp(void)
     assert_true(worst < 1.2);
     const float special[] = {0, -0.0f, -200, -INFINITY, 100, INFINITY, NAN};
     tf_kernel->exp(7, y, special);
-    assert_true(y[0] == 1 && y[1] == 1 && y[2] == 0 && y[3] == 0 && isinf(y[4]) && isinf(y[5]) && isnan(y[6]));
+    assert_true(y[0] == 1 && y[1] == 1 && y[2] == 0 && y[3] == 0 && isinf(y[4]) && isinf(y[5]) &&
+                isnan(y[6]));
 }
 
 static void exp_is_within_an_ulp(void **state)
@@ -56,12 +58,15 @@ static void check_gelu(void)
         tf_kernel->gelu_back(N, s, slope, x, 1, one);
         assert_memory_equal(s, y, sizeof s);
         for (int i = 0; i < N; i++) {
-            /* Relative where the value is a normal number; the slope has a zero near -0.75, so against the size of its terms. */
-            const double density = fabs((double)x[i]) * exp(-0.5 * x[i] * (double)x[i]) / sqrt(2 * M_PI);
+            /* Relative where the value is a normal number; the slope has a zero near -0.75, so
+             * against the size of its terms. */
+            const double density =
+                fabs((double)x[i]) * exp(-0.5 * x[i] * (double)x[i]) / sqrt(2 * M_PI);
             if (fabs(gelu(x[i])) > 1e-36)
                 worst = fmax(worst, ulps(y[i], gelu(x[i])));
             if (density > 1e-36)
-                worst_slope = fmax(worst_slope, fabs(slope[i] - gelu_slope(x[i])) / fmax(density, fabs(gelu_slope(x[i]))) * 0x1p24);
+                worst_slope = fmax(worst_slope, fabs(slope[i] - gelu_slope(x[i])) /
+                                                    fmax(density, fabs(gelu_slope(x[i]))) * 0x1p24);
         }
     }
     if (!(worst < 4 && worst_slope < 7))
@@ -136,7 +141,8 @@ static void zeros_change_no_sum(void **state)
     each_kernel(check_zeros);
 }
 
-/* Every kernel on every build, hashed: builds must agree to the bit, and nothing past the end may be touched. */
+/* Every kernel on every build, hashed: builds must agree to the bit, and nothing past the end may
+ * be touched. */
 static void everything(float out[12][N], size_t n)
 {
     static const struct tf_adamw with = {0.7f, 1e-4f, 0.9f, 0.95f, 2e-3f, 1.3f, 1e-8f};
@@ -202,8 +208,9 @@ static void selection_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exp_is_within_an_ulp),    cmocka_unit_test(gelu_and_its_slope), cmocka_unit_test(sums_have_one_order),
-        cmocka_unit_test(zeros_change_no_sum), cmocka_unit_test(builds_agree_to_the_bit), cmocka_unit_test(selection_by_name),
+        cmocka_unit_test(exp_is_within_an_ulp),    cmocka_unit_test(gelu_and_its_slope),
+        cmocka_unit_test(sums_have_one_order),     cmocka_unit_test(zeros_change_no_sum),
+        cmocka_unit_test(builds_agree_to_the_bit), cmocka_unit_test(selection_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

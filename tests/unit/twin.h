@@ -1,5 +1,5 @@
-/* The model again, in plain loops of doubles: the naive twin that the fast passes are held against, and slopes of it by
- * central differences. Matrices are row after row, without padding. */
+/* The model again, in plain loops of doubles: the naive twin that the fast passes are held against,
+ * and slopes of it by central differences. Matrices are row after row, without padding. */
 #ifndef TF_TESTS_TWIN_H
 #define TF_TESTS_TWIN_H
 
@@ -68,7 +68,8 @@ struct twin_tokens {
 };
 
 /* y += pattention(x) */
-static inline void twin_pattention(enum tf_norm norm, const struct twin_tokens *with, size_t rows, const double *x, double *y)
+static inline void twin_pattention(enum tf_norm norm, const struct twin_tokens *with, size_t rows,
+                                   const double *x, double *y)
 {
     const size_t N = with->N, C = with->C;
     double *s = twin_new(N);
@@ -84,8 +85,8 @@ static inline void twin_pattention(enum tf_norm norm, const struct twin_tokens *
 }
 
 /* Causal attention of one sequence: out = P v. */
-static inline void twin_attention(size_t H, size_t D, size_t length, const double *q, const double *k, const double *v,
-                                  double *out)
+static inline void twin_attention(size_t H, size_t D, size_t length, const double *q,
+                                  const double *k, const double *v, double *out)
 {
     const size_t C = H * D;
     double *p = twin_new(length);
@@ -104,13 +105,15 @@ static inline void twin_attention(size_t H, size_t D, size_t length, const doubl
 }
 
 /* Turns the rows of one sequence, the first of which is at position `start`. */
-static inline void twin_rope(size_t rotated, double base, size_t H, size_t D, size_t length, size_t start, double *x)
+static inline void twin_rope(size_t rotated, double base, size_t H, size_t D, size_t length,
+                             size_t start, double *x)
 {
     const size_t half = rotated / 2;
     for (size_t r = 0; r < length * H; r++)
         for (size_t i = 0; i < half; i++) {
             double *a = x + r * D + i, *b = a + half;
-            const double angle = (double)(start + r / H) * pow(base, -2.0 * (double)i / (double)rotated);
+            const double angle =
+                (double)(start + r / H) * pow(base, -2.0 * (double)i / (double)rotated);
             const double turned = *a * cos(angle) - *b * sin(angle);
             *b = *b * cos(angle) + *a * sin(angle);
             *a = turned;
@@ -154,9 +157,10 @@ static inline double twin_slope(double (*f)(const void *), const void *with, dou
     return (above - below) / (2 * h);
 }
 
-/* The numbers of got, `stride` floats from row to row, are want's within `tolerance` of the largest. */
-static inline void assert_close(const char *what, const float *got, size_t stride, const double *want, size_t rows, size_t cols,
-                                double tolerance)
+/* The numbers of got, `stride` floats from row to row, are want's within `tolerance` of the
+ * largest. */
+static inline void assert_close(const char *what, const float *got, size_t stride,
+                                const double *want, size_t rows, size_t cols, double tolerance)
 {
     double largest = 0, worst = 0;
     for (size_t i = 0; i < rows * cols; i++) {
@@ -168,9 +172,11 @@ static inline void assert_close(const char *what, const float *got, size_t strid
         fail_msg("%s, %s: off by %g, the largest being %g", tf_kernel->name, what, worst, largest);
 }
 
-/* Every step-th number of got is f's slope along the same number of x, within 1e-4 of got's largest. */
-static inline void assert_slopes(const char *what, const float *got, size_t stride, double (*f)(const void *), const void *with,
-                                 double *x, size_t rows, size_t cols, size_t step)
+/* Every step-th number of got is f's slope along the same number of x, within 1e-4 of got's
+ * largest. */
+static inline void assert_slopes(const char *what, const float *got, size_t stride,
+                                 double (*f)(const void *), const void *with, double *x,
+                                 size_t rows, size_t cols, size_t step)
 {
     double largest = 0;
     for (size_t i = 0; i < rows * cols; i++)
@@ -179,7 +185,8 @@ static inline void assert_slopes(const char *what, const float *got, size_t stri
         const double slope = twin_slope(f, with, x + i);
         const float is = got[i / cols * stride + i % cols];
         if (!(fabs(is - slope) <= 1e-4 * largest))
-            fail_msg("%s, %s: number %zu is %g, the slope %g, the largest %g", tf_kernel->name, what, i, is, slope, largest);
+            fail_msg("%s, %s: number %zu is %g, the slope %g, the largest %g", tf_kernel->name,
+                     what, i, is, slope, largest);
     }
 }
 

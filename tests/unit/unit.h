@@ -18,10 +18,10 @@
 #include "kernel/dispatch.h"
 
 /* Fails with the error's own words. */
-#define assert_ok(call, err)                                                                                           \
-    do {                                                                                                               \
-        if ((call) != TF_OK)                                                                                           \
-            fail_msg("%s: %s", #call, (err)->text);                                                                    \
+#define assert_ok(call, err)                        \
+    do {                                            \
+        if ((call) != TF_OK)                        \
+            fail_msg("%s: %s", #call, (err)->text); \
     } while (0)
 
 /* Runs a test once for each build of the kernels that this machine can run. */
