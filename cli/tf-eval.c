@@ -242,6 +242,21 @@ static void print_plan(FILE *file, const struct job *job)
     fprintf(file, "memory    %s\n", tf_ui_bytes(text, job->memory));
 }
 
+static void print_plan_json(FILE *file, const struct job *job)
+{
+    struct tf_json json = {.file = file, .pretty = true};
+
+    tf_json_object(&json, NULL);
+    tf_json_string(&json, "schema", "tf-eval-plan/1");
+    tf_json_uint(&json, "text_tokens", job->corpus.count);
+    tf_json_uint(&json, "windows", job->plan.max_windows);
+    tf_json_uint(&json, "window", job->plan.window);
+    tf_json_uint(&json, "stride", job->plan.stride);
+    tf_json_uint(&json, "batch", job->plan.batch);
+    tf_json_uint(&json, "memory", job->memory);
+    tf_json_end_object(&json);
+}
+
 static enum tf_code dry_run(const struct job *job, struct tf_err *err)
 {
     struct tf_result result;
@@ -249,7 +264,10 @@ static enum tf_code dry_run(const struct job *job, struct tf_err *err)
 
     if (code)
         return code;
-    print_plan(result.file, job);
+    if (job->common->json)
+        print_plan_json(result.file, job);
+    else
+        print_plan(result.file, job);
     return tf_result_close(&result, err);
 }
 
@@ -289,8 +307,13 @@ static enum tf_code open_all(struct job *job, char **operands, int count, struct
     if (!code)
         code = tf_corpus_load(&job->corpus, &job->checkpoint.tokenizer,
                               (const char *const *)operands + 1, (size_t)count - 1, err);
-    if (!code)
+    if (!code) {
         code = tf_eval_plan(&job->plan, &job->checkpoint.shape, &job->corpus, &job->wanted, err);
+        if (code == TF_DATA) /* too short a text */
+            code =
+                tf_context(err, "%s%s", strcmp(operands[1], "-") ? operands[1] : "standard input",
+                           count > 2 ? " and the texts after it" : "");
+    }
     return code ? code : plan_memory(job, err);
 }
 

@@ -274,19 +274,41 @@ static enum tf_code open_all(struct job *job, const char *path, struct tf_err *e
     return code ? code : plan_memory(job, limit, err);
 }
 
+static void print_plan(FILE *file, const struct job *job)
+{
+    char text[32];
+
+    fprintf(file, "prompts   %zu, samples of each %" PRIu64 "\n", job->prompt_count, given.samples);
+    fprintf(file, "tokens    at most %" PRIu64 " a sample, with a context of %" PRIu64 "\n",
+            given.tokens, job->checkpoint.shape.seq);
+    fprintf(file, "memory    %s\n", tf_ui_bytes(text, job->memory));
+}
+
+static void print_plan_json(FILE *file, const struct job *job)
+{
+    struct tf_json json = {.file = file};
+
+    tf_json_object(&json, NULL);
+    tf_json_string(&json, "schema", "tf-generate-plan/1");
+    tf_json_uint(&json, "prompts", job->prompt_count);
+    tf_json_uint(&json, "samples", given.samples);
+    tf_json_uint(&json, "tokens", given.tokens);
+    tf_json_uint(&json, "context", job->checkpoint.shape.seq);
+    tf_json_uint(&json, "memory", job->memory);
+    tf_json_end_object(&json);
+}
+
 static enum tf_code dry_run(const struct job *job, struct tf_err *err)
 {
     struct tf_result result;
-    char text[32];
     enum tf_code code = tf_result_open(&result, &(struct tf_common){0}, err);
 
     if (code)
         return code;
-    fprintf(result.file, "prompts   %zu, samples of each %" PRIu64 "\n", job->prompt_count,
-            given.samples);
-    fprintf(result.file, "tokens    at most %" PRIu64 " a sample, with a context of %" PRIu64 "\n",
-            given.tokens, job->checkpoint.shape.seq);
-    fprintf(result.file, "memory    %s\n", tf_ui_bytes(text, job->memory));
+    if (job->common->json)
+        print_plan_json(result.file, job);
+    else
+        print_plan(result.file, job);
     return tf_result_close(&result, err);
 }
 

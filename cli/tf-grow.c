@@ -218,7 +218,7 @@ static enum tf_code check_call(const struct tf_common *common, int operands, str
 {
     if (operands != 1)
         return tf_fail(err, TF_USAGE, "one checkpoint is wanted, not %d", operands);
-    if (!common->output && !common->dry_run)
+    if (common->output ? strcmp(common->output, "-") == 0 : !common->dry_run)
         return tf_fail(err, TF_USAGE, "-o OUT.tfck is missing");
     if (!given.qkv && !given.proj && !given.ffn)
         return tf_fail(err, TF_USAGE, "nothing to grow: give --qkv, --proj or --ffn");

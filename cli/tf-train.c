@@ -249,6 +249,18 @@ static enum tf_code dry_run(const struct job *job, struct tf_err *err)
 
 /* ---- the run ---- */
 
+/* With --init the model is the checkpoint's: what --set says of it would be lost, but for the
+ * length of the context. */
+static enum tf_code check_sets(const struct tf_opt_list *sets, struct tf_err *err)
+{
+    for (size_t i = 0; given.init && i < sets->count; i++)
+        if (!strncmp(sets->items[i], "model.", 6) &&
+            strncmp(sets->items[i], "model.seq_length=", 17))
+            return tf_fail(err, TF_USAGE, "--set %s: with --init the model is that of %s",
+                           sets->items[i], given.init);
+    return TF_OK;
+}
+
 static enum tf_code make_trainer(struct job *job, struct tf_err *err)
 {
     const struct tf_trainer_options with = {
@@ -302,7 +314,9 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
         return tf_fail(
             err, TF_USAGE,
             "--json writes the metrics to standard output, --metrics to a file: only one can be");
-    enum tf_code code = load_config(job, operands[0], err);
+    enum tf_code code = check_sets(&job->common->sets, err);
+    if (!code)
+        code = load_config(job, operands[0], err);
     if (!code)
         code = make_trainer(job, err);
     if (!code)

@@ -282,12 +282,22 @@ char *tf_ui_time(char *out, double seconds)
 
 volatile sig_atomic_t tf_stop;
 
+/* The second signal ends the program at once. One that follows within a tenth of a second is still
+ * the first: timeout(1) sends its own to the process and again to its group. */
 static void stop(int number)
 {
-    (void)number;
+    static double first;
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double at = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (!tf_stop)
+        first = at;
+    else if (at - first > 0.1) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
     tf_stop = 1;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
 }
 
 static void catch_signal(int number)

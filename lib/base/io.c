@@ -3,6 +3,8 @@
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -203,8 +205,7 @@ enum tf_code tf_out_check(const char *path, bool force, struct tf_err *err)
     if (path[folder_length(path)] == '\0')
         return tf_fail(err, TF_CANTCREATE, "\"%s\": not the name of a file", path);
     if (lstat(path, &status) == 0) {
-        /* Renaming over a device would remove it, and through a link only the file behind it
-         * matters. */
+        /* Renaming over a device would remove it; through a link the file behind it is replaced. */
         if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
             return tf_fail(err, TF_CANTCREATE, "%s: %s", path, irregular(&status));
         if (!force)
@@ -279,16 +280,28 @@ static enum tf_code open_part(struct tf_out *out, struct tf_err *err)
     return TF_CANTCREATE;
 }
 
+/* The name behind symbolic links, so that it is the file that is replaced and not the link; the
+ * name itself where there is none. */
+static char *follow(const char *path, struct tf_err *err)
+{
+    char real[PATH_MAX];
+
+    return tf_strdup(realpath(path, real) == NULL ? path : real, err);
+}
+
 enum tf_code tf_out_open(struct tf_out *out, const char *path, bool force, struct tf_err *err)
 {
     enum tf_code code;
+    struct stat status;
 
     *out = (struct tf_out){.force = force};
     code = tf_out_check(path, force, err);
     if (code != TF_OK)
         return code;
-    out->path = tf_strdup(path, err);
-    out->part = beside(path, ".", path + folder_length(path), ".part", err);
+    out->path = lstat(path, &status) == 0 && S_ISLNK(status.st_mode) ? follow(path, err)
+                                                                     : tf_strdup(path, err);
+    if (out->path != NULL)
+        out->part = beside(out->path, ".", out->path + folder_length(out->path), ".part", err);
     code = out->path == NULL || out->part == NULL ? TF_MEMORY : open_part(out, err);
     if (code != TF_OK)
         tf_out_close(out);
@@ -316,10 +329,11 @@ static int fsync_retry(int fd)
 
 enum tf_code tf_out_flush(struct tf_out *out, struct tf_err *err)
 {
-    if (ferror(out->file))
-        return tf_fail(err, TF_IO, "%s: an earlier write failed", out->path);
+    /* After a failed write the bytes are still there, and fail again, with the reason. */
     if (fflush(out->file) != 0 || fsync_retry(fileno(out->file)) < 0)
         return tf_fail_errno(err, TF_IO, "%s: cannot write", out->path);
+    if (ferror(out->file))
+        return tf_fail(err, TF_IO, "%s: an earlier write failed", out->path);
     return TF_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Memory: checked allocation, and planned memory (an arena whose size is known before it is taken).
- */
+/* Memory: checked allocation, and planned memory (an arena whose size is known before it is
+ * taken). */
 #ifndef TF_BASE_MEM_H
 #define TF_BASE_MEM_H
 
@@ -20,8 +20,8 @@ static inline bool tf_add(size_t *out, size_t a, size_t b)
 }
 
 /* count objects of size bytes, zeroed, aligned to TF_ALIGN; the caller frees with tf_free. NULL
- * after setting err (TF_MEMORY, naming `what` and the bytes). A count of 0 gives a valid pointer.
- */
+ * after setting err (TF_MEMORY, naming `what` and the bytes). A count of 0 gives a valid
+ * pointer. */
 TF_MUST_USE void *tf_new(size_t count, size_t size, const char *what, struct tf_err *err);
 void tf_free(void *memory);
 

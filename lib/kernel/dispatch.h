@@ -38,8 +38,8 @@ struct tf_kernels {
     void (*blend)(size_t n, float *y, float a, const float *x, float b);      /* y = a y + b x */
     /* dx = y (dx - c) scale: the way back through a softmax row y, c = y . dx. */
     void (*softmax_back)(size_t n, float *dx, const float *y, float c, float scale);
-    void (*affine)(size_t n, float *y, const float *x, const float *w,
-                   const float *b); /* y = x w + b */
+    /* y = x w + b */
+    void (*affine)(size_t n, float *y, const float *x, const float *w, const float *b);
     /* Rotates the pairs (x[i], x[i+half]), i < half, by angles of which cos and sin are given
      * (RoPE, arXiv 2104.09864). */
     void (*rotate)(size_t half, float *x, const float *cosine, const float *sine, float sign);
@@ -50,8 +50,8 @@ struct tf_kernels {
     float (*sum)(size_t n, const float *x);
     float (*dot)(size_t n, const float *x, const float *y);
     float (*max)(size_t n, const float *x); /* n > 0 */
-    float (*exp_sum)(size_t n, float *y, const float *x, float max,
-                     float scale); /* y = exp((x - max) scale); sum of y */
+    /* y = exp((x - max) scale); sum of y. */
+    float (*exp_sum)(size_t n, float *y, const float *x, float max, float scale);
     /* z = x r: s = gelu(z), dz = ds gelu'(z); returns z . dz. dz may be ds. */
     float (*gelu_back)(size_t n, float *s, float *dz, const float *x, float r, const float *ds);
     /* y = (x - mean) rstd over the row, LayerNorm without weights; statistics in stats[0] = mean,

@@ -137,8 +137,9 @@ enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, 
                            struct tf_err *err)
 {
     *out = NULL;
-    if (shape_check(shape, err))
-        return err ? err->code : TF_CONFIG;
+    enum tf_code code = shape_check(shape, err);
+    if (code)
+        return code;
     struct tf_model *model = tf_new(1, sizeof *model, "model", err);
     if (!model)
         return TF_MEMORY;
@@ -155,6 +156,10 @@ enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, 
     describe_all(model);
     link_tables(model);
     take_tables(model, train);
+    if (model->memory.overflow) {
+        tf_model_free(model);
+        return tf_fail(err, TF_MEMORY, "the model's tables need more than memory can be");
+    }
     *out = model;
     return TF_OK;
 }

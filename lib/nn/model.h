@@ -60,7 +60,7 @@ char *tf_pattention_name(char out[TF_TABLE_NAME], uint64_t layer, int p);
 TF_MUST_USE enum tf_code tf_model_new(struct tf_model **out, const struct tf_shape *shape,
                                       bool train, struct tf_err *err);
 /* The same without memory for the tables: names, shapes and byte counts are there, every value is
- * NULL. */
+ * NULL. TF_MEMORY, too, when the bytes pass what a size_t holds. */
 TF_MUST_USE enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape,
                                        bool train, struct tf_err *err);
 void tf_model_free(struct tf_model *model);

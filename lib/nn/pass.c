@@ -73,8 +73,8 @@ static void layer_backward(struct tf_run *run, size_t layer)
     struct tf_kept *kept = &run->kept[layer];
     const size_t rows = run->streams * run->length, C = run->model->shape.width;
 
-    tf_norm_forward(rows, C, kept->middle, run->normed,
-                    kept->stats_middle); /* again: cheaper than keeping it */
+    /* Again: cheaper than keeping it. */
+    tf_norm_forward(rows, C, kept->middle, run->normed, kept->stats_middle);
     project_back(run, layer, TF_FFN, run->normed, run->dx, run->dnormed, false);
     tf_norm_backward(rows, C, kept->middle, run->dnormed, kept->stats_middle, run->dx);
 

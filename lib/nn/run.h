@@ -8,8 +8,7 @@
 /* What a layer's forward pass leaves for its backward pass. In the other modes all layers share
  * one. */
 struct tf_kept {
-    struct tf_matrix in,
-        middle; /* the residual stream before the layer, and between its two halves */
+    struct tf_matrix in, middle;     /* the residual stream before the layer, and half way */
     struct tf_matrix q, k, v, mixed; /* q and k turned by RoPE; what attention gave */
     float *stats_in, *stats_middle;  /* rows x 2: of the two LayerNorms */
     float *attention;                /* rows x H x 2 */
@@ -28,8 +27,8 @@ struct tf_run {
 
     struct tf_kept *kept; /* one a layer, in plain memory; they point into `memory` */
     struct tf_kv *kv;     /* one a layer; the same for all but in TF_RUN_CACHE */
-    struct tf_pattention_pack
-        *packs; /* TF_RUN_CACHE: layers x TF_PATTENTIONS, kept; else one, filled before each use */
+    /* TF_RUN_CACHE: layers x TF_PATTENTIONS, kept; else one, filled before each use. */
+    struct tf_pattention_pack *packs;
     struct tf_matrix normed; /* LN(x) of the half layer at hand */
     struct tf_matrix last;   /* the residual stream after the last layer */
     float *stats_last;
@@ -45,9 +44,9 @@ struct tf_run {
     struct tf_matrix dx, dnormed, dq, dk, dv, dmixed;
     struct tf_pattention_back back;
     float *head_chunk; /* packed hidden states of a chunk */
-    struct tf_matrix
-        embed_grad; /* a tied embedding's gradient as the input; joined at the end of the step, so
-                       that the order of additions is that of one large batch */
+    /* A tied embedding's gradient as the input; joined at the end of the step, so that the order of
+     * additions is that of one large batch. */
+    struct tf_matrix embed_grad;
 };
 
 /* Gathers x[row] = embed[ids[row]], and adds dx[row] to grad[ids[row]] in the order of rows. */

@@ -54,7 +54,7 @@ static inline void tf_put_u64(void *to, uint64_t x)
     memcpy(to, &x, sizeof(x));
 }
 
-/* IEEE 754 binary64 and binary32, as their bits. */
+/* IEEE 754 binary64, as its bits. */
 static inline double tf_get_f64(const void *from)
 {
     uint64_t bits = tf_get_u64(from);

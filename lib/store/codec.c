@@ -26,9 +26,9 @@ static uint16_t bf16_from_f32(float x)
 {
     uint32_t bits = float_bits(x);
 
+    /* NaN: quiet, so that it is no infinity when its payload is cut. */
     if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 |
-                          0x40); /* NaN: quiet, so that it is no infinity when its payload is cut */
+        return (uint16_t)(bits >> 16 | 0x40);
     /* Just under half a unit, plus one when the kept part is odd: ties go to even. */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }

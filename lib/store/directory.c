@@ -228,8 +228,8 @@ static enum tf_code read_chunks(struct tf_directory *directory, const struct sec
                                 uint64_t start, uint64_t end, uint64_t max_memory,
                                 struct tf_err *err)
 {
-    uint64_t offset = start,
-             total = 0; /* at most 2^20 * 16 MiB, or 2^20 * 4 GiB: no sum overflows */
+    /* At most 2^20 * 4 GiB, and 2^20 * 16 MiB: no sum overflows. */
+    uint64_t offset = start, total = 0;
 
     for (size_t i = 0; i < directory->table_count; i++) {
         const struct tf_table_info *table = &directory->tables[i];

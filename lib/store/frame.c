@@ -150,11 +150,8 @@ bool tf_frame_can_hold(uint64_t coded, uint64_t raw)
 
 enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw, struct tf_err *err)
 {
-    enum {
-        CHECKSUM = 0x04,
-        SINGLE_SEGMENT = 0x20,
-        DICTIONARY_OR_RESERVED = 0x0b
-    }; /* RFC 8878, 3.1.1.1.1 */
+    /* RFC 8878, 3.1.1.1.1 */
+    enum { CHECKSUM = 0x04, SINGLE_SEGMENT = 0x20, DICTIONARY_OR_RESERVED = 0x0b };
     unsigned long long declared;
 
     if (coded_size < 9 || tf_get_u32(coded) != ZSTD_MAGICNUMBER)

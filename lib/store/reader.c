@@ -111,8 +111,8 @@ enum tf_code tf_store_open(struct tf_store **out, const char *path, uint64_t max
         return TF_OK;
     }
     tf_store_close(store);
-    return code == TF_IO ? code
-                         : tf_context(err, "%s", path); /* a failed read names the path itself */
+    /* A failed read names the path itself. */
+    return code == TF_IO ? code : tf_context(err, "%s", path);
 }
 
 void tf_store_close(struct tf_store *store)

@@ -103,11 +103,6 @@ void tf_writer_close(struct tf_writer *writer)
     tf_free(writer);
 }
 
-uint64_t tf_writer_size(const struct tf_writer *writer)
-{
-    return writer->out.at;
-}
-
 /* ---- records ---- */
 
 /* Room for one more record of `size` bytes in an array that has `count`. */

@@ -34,7 +34,5 @@ TF_MUST_USE enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob k
 TF_MUST_USE enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err);
 /* Frees; a writer that was not committed leaves nothing behind. NULL is fine. */
 void tf_writer_close(struct tf_writer *writer);
-/* Bytes written so far. */
-uint64_t tf_writer_size(const struct tf_writer *writer);
 
 #endif

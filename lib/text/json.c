@@ -116,12 +116,6 @@ void tf_json_uint(struct tf_json *json, const char *key, uint64_t value)
     fprintf(json->file, "%ju", (uintmax_t)value);
 }
 
-void tf_json_int(struct tf_json *json, const char *key, int64_t value)
-{
-    begin_value(json, key);
-    fprintf(json->file, "%jd", (intmax_t)value);
-}
-
 void tf_json_real(struct tf_json *json, const char *key, double value)
 {
     char text[32];

@@ -24,7 +24,6 @@ void tf_json_string(struct tf_json *json, const char *key, const char *text);
 /* Bytes that need not be UTF-8: invalid ones become U+FFFD. */
 void tf_json_bytes(struct tf_json *json, const char *key, const char *text, size_t n);
 void tf_json_uint(struct tf_json *json, const char *key, uint64_t value);
-void tf_json_int(struct tf_json *json, const char *key, int64_t value);
 /* The shortest text that reads back as the same double; NaN and infinities are null. */
 void tf_json_real(struct tf_json *json, const char *key, double value);
 void tf_json_bool(struct tf_json *json, const char *key, bool value);

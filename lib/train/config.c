@@ -11,65 +11,24 @@
 
 /* ---- names ---- */
 
-/* The edit distance: how many letters must be added, dropped or changed. Both shorter than
- * MAX_NAME. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[MAX_NAME], n = strlen(b);
-
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-static void full_name(char out[MAX_NAME], const struct tf_key *key)
-{
-    snprintf(out, MAX_NAME, "%s.%s", key->section, key->name);
-}
-
 enum name_part { SECTION, KEY, FULL };
-
-static void name_of(char out[MAX_NAME], const struct tf_key *key, enum name_part part)
-{
-    if (part == FULL)
-        full_name(out, key);
-    else
-        snprintf(out, MAX_NAME, "%s", part == SECTION ? key->section : key->name);
-}
 
 /* " (did you mean x?)", or nothing when no known name is near. section: only its keys; NULL: all.
  */
 static char *suggest(char out[128], const char *section, const char *name, enum name_part part)
 {
-    size_t best = strlen(name) / 3 + 2; /* must come nearer than this */
-    char known[MAX_NAME];
+    const char *names[TF_MOST_KEYS], *nearest;
+    size_t count = 0;
 
-    out[0] = '\0';
-    if (strlen(name) >= MAX_NAME)
-        return out;
     for (size_t i = 0; i < tf_config_keys(); i++) {
         const struct tf_key *key = tf_key_at(i);
-        if (section != NULL && strcmp(section, key->section) != 0)
-            continue;
-        name_of(known, key, part);
-        if (distance(name, known) < best) {
-            best = distance(name, known);
-            snprintf(out, 128, " (did you mean %s?)", known);
-        }
+        if (section == NULL || strcmp(section, key->section) == 0)
+            names[count++] = part == SECTION ? key->section : part == KEY ? key->name : key->full;
     }
+    nearest = tf_nearest(name, names, count);
+    out[0] = '\0';
+    if (nearest != NULL)
+        snprintf(out, 128, " (did you mean %s?)", nearest);
     return out;
 }
 
@@ -224,12 +183,9 @@ enum tf_code tf_config_set(struct tf_config *config, const char *assignment, str
     if (equals == NULL)
         return tf_fail(err, TF_CONFIG, "--set %.80s: expected section.key=value", assignment);
     snprintf(name, sizeof(name), "%.*s", (int)(equals - assignment), assignment);
-    for (size_t i = 0; i < tf_config_keys(); i++) {
-        char known[MAX_NAME];
-        full_name(known, tf_key_at(i));
-        if (strcmp(known, name) == 0)
+    for (size_t i = 0; i < tf_config_keys(); i++)
+        if (strcmp(tf_key_at(i)->full, name) == 0)
             return read_text(config, tf_key_at(i), equals + 1, "--set ", err);
-    }
     suggest(hint, NULL, name, FULL);
     return tf_fail(err, TF_CONFIG, "--set %s: unknown key%s", name,
                    suggest_section(hint, strchr(name, '.') == NULL ? name : strchr(name, '.') + 1));

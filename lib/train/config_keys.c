@@ -11,7 +11,9 @@
 
 /* ---- the table ---- */
 
-#define AT(part, key) .section = #part, .name = #key, .offset = offsetof(struct tf_config, part.key)
+#define AT(part, key)                                       \
+    .section = #part, .name = #key, .full = #part "." #key, \
+    .offset = offsetof(struct tf_config, part.key)
 #define UINTS(lo, hi) .least = lo, .most = hi##ull, .range = "from " #lo " to " #hi
 #define UINT(lo, hi) .kind = TF_KEY_UINT, UINTS(lo, hi)
 #define COUNTS(lo, hi) .kind = TF_KEY_COUNTS, UINTS(lo, hi)
@@ -103,8 +105,8 @@ static const struct tf_key table[] = {
     {AT(train, divergence_window), UINT(1, 256), .fallback = "50",
      .help = "The number of steps in that median"},
     {AT(train, freeze), TEXTS, .fallback = "[]",
-     .help = "Tables without updates, by patterns of names; old-tokens: rows older than the last "
-             "growth"},
+     .help = "Tables without updates, by patterns of names; old-tokens: parameter tokens "
+             "older than the last growth"},
 
     {AT(optimizer, lr), REAL(0, 1000), .fallback = "0.001", .help = "The highest learning rate"},
     {AT(optimizer, min_lr), REAL(0, 1000), .fallback = "0.0001",
@@ -134,6 +136,8 @@ static const struct tf_key table[] = {
     {AT(grow, scale), CHOICE("keep, count"), .fallback = "keep",
      .help = "The square of tau after growth: as it was, or the new number of parameter tokens"},
 };
+
+_Static_assert(sizeof(table) / sizeof(*table) <= TF_MOST_KEYS, "the keys");
 
 /* Type names, with the article that they take in a message. */
 static const struct {
@@ -365,6 +369,24 @@ static enum tf_code read_value(const struct tf_key *key, void *to, const struct 
     return TF_NO;
 }
 
+/* "[1, x]"; long lists and texts are cut, lists and mappings within are only hinted at. */
+static void list_found(char out[128], const struct tf_yaml *list)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < list->count && at < 60; i++) {
+        const struct tf_yaml *value = list->items[i];
+        at += snprintf(out + at, 48, "%s%.40s", i == 0 ? "[" : ", ",
+                       value->kind == TF_YAML_MAPPING    ? "{...}"
+                       : value->kind == TF_YAML_SEQUENCE ? "[...]"
+                       : value->text[0] == '\0'          ? "''"
+                                                         : value->text);
+        if (at >= 60 && i + 1 < list->count)
+            at += snprintf(out + at, 8, ", ...");
+    }
+    strcpy(out + at, "]");
+}
+
 char *tf_key_found(char out[128], const struct tf_yaml *value)
 {
     if (value->kind == TF_YAML_MAPPING)
@@ -372,7 +394,7 @@ char *tf_key_found(char out[128], const struct tf_yaml *value)
     else if (value->kind == TF_YAML_SEQUENCE && value->count == 0)
         strcpy(out, "an empty list");
     else if (value->kind == TF_YAML_SEQUENCE)
-        snprintf(out, 128, "a list of %zu", value->count);
+        list_found(out, value);
     else if (value->text[0] == '\0' && !value->quoted)
         strcpy(out, "nothing");
     else

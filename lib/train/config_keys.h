@@ -19,7 +19,7 @@ enum tf_key_kind {
 };
 
 struct tf_key {
-    const char *section, *name;
+    const char *section, *name, *full; /* full: section.name */
     enum tf_key_kind kind;
     size_t offset;        /* of the field in struct tf_config */
     uint64_t least, most; /* integers */
@@ -31,7 +31,8 @@ struct tf_key {
     const char *help;     /* a sentence without its full stop */
 };
 
-/* 0 <= index < tf_config_keys() */
+#define TF_MOST_KEYS 64
+/* 0 <= index < tf_config_keys() <= TF_MOST_KEYS */
 const struct tf_key *tf_key_at(size_t index);
 /* The field of config that a key is about. */
 const void *tf_key_field(const struct tf_key *key, const struct tf_config *config);

@@ -7,13 +7,13 @@
 #include <string.h>
 #include <time.h>
 
-#define CHUNK \
-    64 /* tokens of a pass over a prompt: fixed, so that results do not depend on the request */
+/* Tokens of a pass over a prompt: fixed, so that results do not depend on the request. */
+#define CHUNK 64
 
 /* Text on its way out of one sample. */
 struct speaker {
-    char *held; /* bytes that may yet become part of a stop text, or are the start of a UTF-8
-                   sequence */
+    /* Bytes that may yet become part of a stop text, or are the start of a UTF-8 sequence. */
+    char *held;
     size_t held_count;
     size_t told, room; /* of the sample's text: bytes given to the callback; bytes allocated */
     bool done;

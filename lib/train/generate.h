@@ -23,10 +23,10 @@ uint32_t tf_sample(const struct tf_sampler *sampler, float *logits, uint32_t voc
                    uint64_t index, uint32_t *scratch);
 
 enum tf_finish {
-    TF_FINISH_LENGTH,
-    TF_FINISH_STOP,
-    TF_FINISH_END
-}; /* -n reached; a stop text; the separator */
+    TF_FINISH_LENGTH, /* -n reached */
+    TF_FINISH_STOP,   /* a stop text */
+    TF_FINISH_END     /* the separator */
+};
 
 struct tf_generate_options {
     struct tf_sampler sampler;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +93,7 @@ enum tf_code tf_keep_step(const char *output, uint64_t step, uint64_t last, stru
     enum tf_code code = tf_keep_name(&name, output, word, err);
     if (!code && unlink(name) && errno != ENOENT)
         code = tf_fail_errno(err, TF_IO, "%s: cannot replace", name);
-    if (!code && link(output, name))
+    if (!code && linkat(AT_FDCWD, output, AT_FDCWD, name, AT_SYMLINK_FOLLOW))
         code = tf_fail_errno(err, TF_IO, "%s: cannot link to %s", name, output);
     tf_free(name);
     return code ? code : prune(output, step, last, err);

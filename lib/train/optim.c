@@ -2,6 +2,7 @@
 
 #include "base/fmath.h"
 
+#include <float.h>
 #include <math.h>
 
 size_t tf_gradient_norm_room(const struct tf_model *model)
@@ -38,7 +39,7 @@ void tf_optim_step(const struct tf_model *model, const struct tf_config *config,
         .clip = (float)(limit > 0 && over > limit ? limit / over : 1),
         .beta1 = (float)betas[0],
         .beta2 = (float)betas[1],
-        .eps = (float)config->optimizer.eps,
+        .eps = fmaxf((float)config->optimizer.eps, FLT_MIN), /* 0 would give 0/0 */
     };
     /* Of the betas as the kernel has them: near 1, rounding moves 1 - beta by up to a hundredth. */
     with.rate = (float)(rate / (1 - tf_pow_int((double)with.beta1, step + 1)));

@@ -44,6 +44,19 @@ static enum tf_code get_uint(const struct tf_yaml *map, const char *name, const 
     return TF_OK;
 }
 
+/* A number that goes on counting: far enough below its end that it cannot wrap. */
+static enum tf_code get_count(const struct tf_yaml *map, const char *name, const char *key,
+                              uint64_t *out, struct tf_err *err)
+{
+    const struct tf_yaml *value = tf_yaml_get(map, key);
+    unsigned long long number;
+
+    if (!tf_yaml_uint(value, &number) || number > INT64_MAX)
+        return expected(value, name, key, "an integer below 2^63", err);
+    *out = number;
+    return TF_OK;
+}
+
 /* A text that fits size bytes with its end. */
 static enum tf_code get_text(const struct tf_yaml *map, const char *name, const char *key,
                              char *out, size_t size, struct tf_err *err)
@@ -117,17 +130,17 @@ static enum tf_code read_state(struct tf_state *state, const struct tf_yaml *map
         return TF_OK;
     code = expect_keys(map, "state", keys, sizeof(keys) / sizeof(*keys), err);
     if (code == TF_OK)
-        code = get_uint(map, "state", "step", &state->step, err);
+        code = get_count(map, "state", "step", &state->step, err);
     if (code == TF_OK)
-        code = get_uint(map, "state", "tokens", &state->tokens, err);
+        code = get_count(map, "state", "tokens", &state->tokens, err);
     if (code == TF_OK)
-        code = get_uint(map, "state", "updates", &state->updates, err);
+        code = get_count(map, "state", "updates", &state->updates, err);
     if (code == TF_OK)
         code = get_uint(map, "state", "data_hash", &state->data_hash, err);
     if (code == TF_OK)
         code = get_best_loss(map, &state->best_loss, err);
     if (code == TF_OK)
-        code = get_uint(map, "state", "best_step", &state->best_step, err);
+        code = get_count(map, "state", "best_step", &state->best_step, err);
     return code == TF_OK ? get_recent(map, state, err) : code;
 }
 

@@ -22,6 +22,11 @@ struct tf_state {
     float recent[256];
 };
 
+/* A Pattention that grew. */
+struct tf_row_change {
+    char name[64]; /* layers.3.ffn */
+    uint64_t before, after;
+};
 /* One thing that happened to a model. */
 struct tf_event {
     enum { TF_EVENT_TRAIN, TF_EVENT_GROW } kind;
@@ -29,11 +34,8 @@ struct tf_event {
     uint64_t steps, tokens; /* train */
     char keys[16], values[16], scale[16]; /* grow: how new rows were made */
     uint64_t seed;
-    size_t row_count; /* grow: the Pattentions that changed */
-    struct tf_row_change {
-        char name[64]; /* layers.3.ffn */
-        uint64_t before, after;
-    } * rows; /* owned */
+    size_t row_count;           /* grow: the Pattentions that changed */
+    struct tf_row_change *rows; /* owned */
 };
 struct tf_lineage {
     size_t count;

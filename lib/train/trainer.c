@@ -42,6 +42,21 @@ static bool same_tokenizer(const struct tf_tokenizer *a, const struct tf_tokeniz
     return a->size == b->size && !strcmp(a->separator, b->separator);
 }
 
+/* Both moments of every table. */
+static bool has_moments(const struct tf_checkpoint *from)
+{
+    for (size_t i = 0; i < tf_store_tables(from->store); i++) {
+        const struct tf_table_info *table = tf_store_table(from->store, i);
+        char m[TF_MAX_NAME + 16], v[TF_MAX_NAME + 16];
+        snprintf(m, sizeof m, "optim.m/%s", table->name);
+        snprintf(v, sizeof v, "optim.v/%s", table->name);
+        if (table->role == TF_PARAMETER && (tf_store_find(from->store, m) == SIZE_MAX ||
+                                            tf_store_find(from->store, v) == SIZE_MAX))
+            return false;
+    }
+    return true;
+}
+
 /* Opens the checkpoint to go on from, and what it says about this run. */
 static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *config,
                               struct tf_err *err)
@@ -66,6 +81,10 @@ static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *conf
             err, TF_DATA,
             "%s: cannot be resumed: nothing was trained since it was grown; --init begins from it",
             path);
+    if (!has_moments(&t->from))
+        return tf_fail(err, TF_DATA,
+                       "%s: cannot be resumed: it has no optimizer state; --init begins from it",
+                       path);
     code = tf_config_resumable(&t->from.config, &t->config, err);
     if (!code && t->from.state.step > t->config.train.steps)
         code = tf_fail(err, TF_CONFIG,
@@ -115,7 +134,7 @@ static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
                              t->options.resume, hash, t->state.data_hash);
     }
     t->state = (struct tf_state){.data_hash = hash, .best_loss = NAN};
-    if (t->options.init && tf_store_find(t->from.store, "optim.m/embed.tokens") != SIZE_MAX)
+    if (t->options.init && has_moments(&t->from))
         t->state.updates = t->from.state.updates;
     struct tf_event *event = tf_lineage_add(&t->lineage, err);
     if (!event)
@@ -130,7 +149,7 @@ static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
     return code;
 }
 
-/* Freezes the rows of every table that the last growth had before it. */
+/* Freezes every parameter token that was there before the last growth. */
 static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_model *model,
                                       struct tf_err *err)
 {
@@ -140,6 +159,8 @@ static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_mode
             growth = &t->lineage.events[i];
     if (!growth)
         return tf_fail(err, TF_CONFIG, "train.freeze: old-tokens: this model was never grown");
+    for (size_t i = 0; i < model->table_count; i++)
+        model->tables[i].frozen |= model->tables[i].scale > 0;
     for (size_t i = 0; i < growth->row_count; i++)
         for (int values = 0; values < 2; values++) {
             char name[TF_TABLE_NAME + 8];
@@ -150,6 +171,7 @@ static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_mode
                                "lineage: a growth of %s to %" PRIu64
                                " tokens does not fit the model",
                                name, growth->rows[i].after);
+            table->frozen = false;
             table->frozen_rows = growth->rows[i].before;
         }
     return TF_OK;
@@ -200,6 +222,17 @@ static void take_buffers(struct tf_trainer *t, const struct tf_model *model)
     t->row_sums = tf_arena_take(&t->memory, tf_gradient_norm_room(model), sizeof *t->row_sums);
 }
 
+/* Sums up what memory the run needs. */
+static enum tf_code add_up(struct tf_trainer_plan *plan, struct tf_err *err)
+{
+    const uint64_t parts[] = {plan->weights, plan->gradients, plan->moments, plan->activations,
+                              plan->text};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (__builtin_add_overflow(plan->total, parts[i], &plan->total))
+            return tf_fail(err, TF_MEMORY, "this run needs more than memory can be");
+    return TF_OK;
+}
+
 /* Works out what the run needs. */
 static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
 {
@@ -226,13 +259,12 @@ static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
         plan->moments = model->bytes_moments;
         plan->text =
             (t->train.count + (t->valid.borrowed ? 0 : t->valid.count)) * sizeof *t->train.tokens;
-        plan->total =
-            plan->weights + plan->gradients + plan->moments + plan->activations + plan->text;
         plan->flops_per_step = tf_model_flops(model) * (double)B * (double)T;
         plan->checkpoint = tf_checkpoint_bytes(model);
         plan->train_windows = tf_corpus_windows(&t->train, T);
         plan->valid_tokens = t->valid.count;
         plan->steps_per_epoch = (plan->train_windows + B - 1) / B;
+        code = add_up(plan, err);
     }
     tf_model_free(model);
     return code;
@@ -318,11 +350,6 @@ enum tf_code tf_trainer_fits(const struct tf_trainer *trainer, struct tf_err *er
     return tf_fail(err, TF_MEMORY,
                    "this run needs %" PRIu64 " MiB of memory; the machine has %" PRIu64 " MiB",
                    total >> 20, physical >> 20);
-}
-
-const struct tf_model *tf_trainer_model(const struct tf_trainer *trainer)
-{
-    return trainer->model;
 }
 
 uint64_t tf_trainer_step(const struct tf_trainer *trainer)

@@ -55,8 +55,6 @@ const struct tf_trainer_plan *tf_trainer_plan(const struct tf_trainer *trainer);
 /* TF_MEMORY, with both figures, when the plan is more than this machine's memory; tf_trainer_new
  * asks before it takes any. */
 TF_MUST_USE enum tf_code tf_trainer_fits(const struct tf_trainer *trainer, struct tf_err *err);
-const struct tf_model *
-tf_trainer_model(const struct tf_trainer *trainer);         /* borrowed; NULL after plan_only */
 uint64_t tf_trainer_step(const struct tf_trainer *trainer); /* steps done */
 /* Trains to the last step (or max_seconds) and saves. TF_STOPPED when told to stop (after saving),
  * TF_DIVERGED naming the last good checkpoint. */

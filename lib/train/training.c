@@ -12,7 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-double tf_training_now(void)
+/* Monotonic. */
+static double seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -93,8 +94,8 @@ static void last_good(const struct tf_trainer *t, char out[600])
     tf_free(numbered);
 }
 
-/* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables yet.
- */
+/* Refuses a step whose loss is not a number, or ran away: nothing of it has reached the tables
+ * yet. */
 static enum tf_code guard(const struct tf_trainer *t, double loss, double norm, struct tf_err *err)
 {
     const double factor = t->config.train.divergence_factor;
@@ -133,16 +134,16 @@ static enum tf_code step(struct tf_trainer *t, struct tf_err *err)
     t->state.updates++;
     t->state.tokens += c->train.batch_size * c->model.seq_length;
     if (t->options.events.step) {
-        const double seconds = tf_training_now() - t->began;
+        const double elapsed = seconds() - t->began;
         const struct tf_step_report report = {
             .step = t->state.step,
             .tokens = t->state.tokens,
             .loss = loss,
             .lr = rate,
             .grad_norm = norm,
-            .seconds = seconds,
+            .seconds = elapsed,
             .tokens_per_second =
-                seconds > 0 ? (double)(t->state.tokens - t->began_tokens) / seconds : 0,
+                elapsed > 0 ? (double)(t->state.tokens - t->began_tokens) / elapsed : 0,
         };
         t->options.events.step(t->options.events.user, &report);
     }
@@ -168,7 +169,7 @@ static enum tf_code save(struct tf_trainer *t, struct tf_err *err)
     if (!code && t->config.train.keep_last)
         code = tf_keep_step(t->options.output, t->state.step, t->config.train.keep_last, err);
     t->saved_step = code ? t->saved_step : t->state.step;
-    t->saved_at = tf_training_now();
+    t->saved_at = seconds();
     return code;
 }
 
@@ -191,8 +192,7 @@ static enum tf_code evaluate(struct tf_trainer *t, struct tf_err *err)
     }
     if (t->options.events.eval) {
         const struct tf_eval_report report = {t->state.step, result.nats_per_token,
-                                              result.bits_per_byte, tf_training_now() - t->began,
-                                              best};
+                                              result.bits_per_byte, seconds() - t->began, best};
         t->options.events.eval(t->options.events.user, &report);
     }
     if (!best || !t->config.train.keep_best)
@@ -219,7 +219,7 @@ static enum tf_code after_step(struct tf_trainer *t, bool stop, struct tf_err *e
     if (t->evaluator && (last || every(c->train.eval_interval, t->state.step)))
         code = evaluate(t, err);
     const bool late =
-        c->train.save_minutes > 0 && tf_training_now() - t->saved_at > 60 * c->train.save_minutes;
+        c->train.save_minutes > 0 && seconds() - t->saved_at > 60 * c->train.save_minutes;
     if (!code && (last || stop || late || every(c->train.save_interval, t->state.step)))
         code = save(t, err);
     return code;
@@ -228,13 +228,12 @@ static enum tf_code after_step(struct tf_trainer *t, bool stop, struct tf_err *e
 enum tf_code tf_trainer_run(struct tf_trainer *t, struct tf_err *err)
 {
     const struct tf_trainer_options *o = &t->options;
-    t->began = t->saved_at = tf_training_now();
+    t->began = t->saved_at = seconds();
     t->began_tokens = t->state.tokens;
     while (t->state.step < t->config.train.steps) {
         enum tf_code code = step(t, err);
         const bool told = o->stop && *o->stop;
-        const bool out_of_time =
-            o->max_seconds > 0 && tf_training_now() - t->began >= o->max_seconds;
+        const bool out_of_time = o->max_seconds > 0 && seconds() - t->began >= o->max_seconds;
         if (!code)
             code = after_step(t, told || out_of_time, err);
         if (code)

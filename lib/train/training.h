@@ -23,14 +23,11 @@ struct tf_trainer {
     uint16_t *ids, *targets;        /* micro-batch x T */
     float *losses;                  /* batch x T */
     double *row_sums;
-    uint64_t micro;      /* sequences a pass */
-    uint64_t saved_step; /* of the last checkpoint written; UINT64_MAX: none */
-    uint64_t good_step; /* of the last one whose model had a good loss in the step after; 0: none */
+    uint64_t micro;         /* sequences a pass */
+    uint64_t saved_step;    /* of the last checkpoint written; UINT64_MAX: none */
+    uint64_t good_step;     /* of the last whose model had a good loss in the step after; 0: none */
     double began, saved_at; /* monotonic seconds */
     uint64_t began_tokens;
 };
-
-/* Monotonic seconds. */
-double tf_training_now(void);
 
 #endif

@@ -147,7 +147,9 @@ figure() {
     fails 66 'gone.txt' tf-eval m.tfck gone.txt
     fails 65 'text.txt' tf-eval text.txt text.txt
     head -c 20 text.txt >short.txt
-    fails 65 'fewer than one window of 32' tf-eval m.tfck short.txt
+    fails 65 'short.txt: the text has 20 tokens, fewer than one window of 32' tf-eval m.tfck short.txt
+    head -c 1 text.txt >byte.txt
+    fails 65 'byte.txt and the texts after it: the text has 21 tokens' tf-eval m.tfck byte.txt short.txt
     : >empty.txt
     fails 65 'empty.txt' tf-eval m.tfck empty.txt
     fails 71 'limit is 1024' tf-eval m.tfck text.txt --max-memory 1K
@@ -172,8 +174,10 @@ figure() {
     plan=$output
     works tf-eval -v m.tfck text.txt --stride 16
     [ "$stderr" = "$plan" ]
+    works tf-eval -n m.tfck text.txt --json
+    jq -e '.schema == "tf-eval-plan/1" and .window == 32 and .windows > 0 and .memory > 0' <<<"$output"
     fails 66 'gone.txt' tf-eval -n m.tfck gone.txt
-    fails 65 'fewer than one window' tf-eval -n m.tfck - <<<short
+    fails 65 'standard input: the text has 6 tokens' tf-eval -n m.tfck - <<<short
 }
 
 @test "a full disk is noticed" {

@@ -172,6 +172,8 @@ $one" ]
     works tf-generate m.tfck -p Once --dry-run --samples 3 -o text
     holds 'prompts   1, samples of each 3'
     [ ! -e text ]
+    works tf-generate m.tfck -p Once -n 9 --dry-run --samples 3 --json
+    jq -e '.schema == "tf-generate-plan/1" and .samples == 3 and .tokens == 9 and .context == 32' <<<"$output"
     fails 66 'gone' tf-generate m.tfck --prompts gone --dry-run
     fails 71 'bytes are needed' tf-generate m.tfck --samples 4096 -n 16777216 --max-memory 1G --dry-run
 }

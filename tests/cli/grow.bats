@@ -168,6 +168,8 @@ frames() {
     fails 64 'one checkpoint is wanted, not 0' tf-grow -o x.tfck --ffn x2
     fails 64 'one checkpoint is wanted, not 2' tf-grow m.tfck soft.tfck -o x.tfck --ffn x2
     fails 64 '-o OUT.tfck is missing' tf-grow m.tfck --ffn x2
+    fails 64 '-o OUT.tfck is missing' tf-grow m.tfck --ffn x2 -o -
+    [ ! -e ./- ]
     fails 64 'nothing to grow: give --qkv, --proj or --ffn' tf-grow m.tfck -o x.tfck
     fails 64 'nothing to grow: no target is above what is there' tf-grow m.tfck -o x.tfck --ffn 44
     fails 64 'layers.0.ffn: the target of 43 tokens is below the 44 that it has' tf-grow m.tfck -o x.tfck --ffn 43

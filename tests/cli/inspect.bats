@@ -164,7 +164,7 @@ says() {
 }
 
 @test "binary does not go to a terminal" {
-    command -v script >/dev/null || skip "no script(1)"
+    script -qec true /dev/null >/dev/null 2>&1 || skip "no pseudo-terminal"
     run script -qec 'tf-inspect dump m.tfck norm.weight --npy' /dev/null
     [ "$status" -eq 64 ]
     [[ $output == *'binary does not go to a terminal'* ]]
@@ -257,6 +257,9 @@ says() {
 @test "a full disk and a closed pipe" {
     [ -w /dev/full ] || skip "no /dev/full"
     fails 74 'No space left' bash -c 'tf-inspect tables m.tfck >/dev/full'
+    fails 74 'rows.txt: cannot write: File too large' \
+        bash -c 'ulimit -f 16 && tf-inspect dump m.tfck embed.tokens -o rows.txt'
+    [ ! -e rows.txt ]
     run --separate-stderr bash -c 'tf-inspect dump m.tfck embed.tokens | head -n 1'
     [ "$status" -eq 0 ]
     [ -z "$stderr" ]

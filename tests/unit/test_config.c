@@ -173,7 +173,7 @@ static void unknown_names(void **state)
             "run.yaml:1:1: unknown section modle (did you mean model?)");
     refused("hyperparameters: {}\n", "run.yaml:1:1: unknown section hyperparameters");
     refused("model: 4\n", "run.yaml:1:8: section model: expected keys, found \"4\"");
-    refused("- model\n", "run.yaml:1:1: expected sections, found a list of 1");
+    refused("- model\n", "run.yaml:1:1: expected sections, found [model]");
     refused("model:\n  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: 3\n",
             "run.yaml:2:3: unknown key "
             "model.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
@@ -193,9 +193,8 @@ static void wrong_values(void **state)
             "run.yaml:1:21: model.num_layers: expected an integer from 1 to 1024, found \"1025\"");
     refused("model: {num_layers: '4'}\n", "run.yaml:1:21: model.num_layers: expected an integer "
                                           "from 1 to 1024, found the text \"4\"");
-    refused(
-        "model: {num_layers: [4]}\n",
-        "run.yaml:1:21: model.num_layers: expected an integer from 1 to 1024, found a list of 1");
+    refused("model: {num_layers: [4]}\n",
+            "run.yaml:1:21: model.num_layers: expected an integer from 1 to 1024, found [4]");
     refused(
         "train: {steps: 1e6}\n",
         "run.yaml:1:16: train.steps: expected an integer from 1 to 1000000000000, found \"1e6\"");
@@ -214,7 +213,10 @@ static void wrong_values(void **state)
             "run.yaml:1:17: optimizer.lr: expected a number from 0 to 1000, found \"nan\"");
     refused("optimizer: {betas: [0.9]}\n",
             "run.yaml:1:20: optimizer.betas: expected a list of two numbers from 0 to 0.999999, "
-            "found a list of 1");
+            "found [0.9]");
+    refused("optimizer: {betas: [0.9, 1]}\n",
+            "run.yaml:1:20: optimizer.betas: expected a list of two numbers from 0 to 0.999999, "
+            "found [0.9, 1]");
     refused("optimizer: {schedule: cos}\n",
             "run.yaml:1:23: optimizer.schedule: expected one of cosine, wsd, linear, constant, "
             "found \"cos\"");
@@ -222,9 +224,9 @@ static void wrong_values(void **state)
             "run.yaml:1:15: data.order: expected one of shuffled, sequential, "
             "found the text \"shuffled, sequential\"");
     refused("data: {train: [a, [b]]}\n", "run.yaml:1:15: data.train: expected a list of texts of "
-                                         "up to 1023 bytes, found a list of 2");
+                                         "up to 1023 bytes, found [a, [...]]");
     refused("data: {train: ['']}\n", "run.yaml:1:15: data.train: expected a list of texts of up to "
-                                     "1023 bytes, found a list of 1");
+                                     "1023 bytes, found ['']");
     refused(
         "data: {train: {a: b}}\n",
         "run.yaml:1:15: data.train: expected a list of texts of up to 1023 bytes, found a mapping");
@@ -233,7 +235,12 @@ static void wrong_values(void **state)
             "2147483648, found an empty list");
     refused("model: {qkv_tokens: [1, x]}\n",
             "run.yaml:1:21: model.qkv_tokens: expected an integer or a list of integers from 1 to "
-            "2147483648, found a list of 2");
+            "2147483648, found [1, x]");
+    refused("model: {ffn_tokens: [10000000001, 10000000002, 10000000003, 10000000004, 10000000005, "
+            "10000000006]}\n",
+            "run.yaml:1:21: model.ffn_tokens: expected an integer or a list of integers from 1 to "
+            "2147483648, found [10000000001, 10000000002, 10000000003, 10000000004, 10000000005, "
+            "...]");
 }
 
 static void long_texts(void **state)

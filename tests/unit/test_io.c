@@ -364,6 +364,27 @@ static void test_out_refusals(void **state)
     expect_file("m", "old");
 }
 
+/* What is replaced is the file behind a link; the link stays. */
+static void test_out_follows_links(void **state)
+{
+    struct tf_out out;
+    struct tf_err err = {0};
+    char target[64];
+
+    (void)state;
+    mkdir("far", 0777);
+    put("far/m", "old");
+    assert_int_equal(symlink("far/m", "near"), 0);
+    assert_int_equal(tf_out_open(&out, "near", true, &err), TF_OK);
+    assert_int_equal(tf_out_write(&out, "new", 3, &err), TF_OK);
+    assert_true(exists("far/.m.part"));
+    assert_int_equal(tf_out_commit(&out, &err), TF_OK);
+    tf_out_close(&out);
+    expect_file("far/m", "new");
+    assert_int_equal(readlink("near", target, sizeof target), 5);
+    assert_false(exists("far/.m.part"));
+}
+
 static void test_out_needs_a_folder_that_may_be_written(void **state)
 {
     uid_t user = geteuid();
@@ -504,6 +525,7 @@ int main(void)
         IN_SCRATCH(test_out_has_one_writer),
         IN_SCRATCH(test_out_writers_compete),
         IN_SCRATCH(test_out_refusals),
+        IN_SCRATCH(test_out_follows_links),
         IN_SCRATCH(test_out_needs_a_folder_that_may_be_written),
         IN_SCRATCH(test_out_does_not_follow_a_planted_link),
         IN_SCRATCH(test_out_commit_looks_again),

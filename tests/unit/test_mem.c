@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -82,7 +83,8 @@ static void test_new_leaves_fresh_pages_alone(void **state)
 
     (void)state;
     assert_non_null(bytes);
-    assert_true(resident() < before + size / 4);
+    if (getenv("MALLOC_PERTURB_") == NULL) /* meson test sets it: glibc then fills every block */
+        assert_true(resident() < before + size / 4);
     assert_int_equal(bytes[size - 1], 0);
     tf_free(bytes);
 }

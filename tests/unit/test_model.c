@@ -216,6 +216,33 @@ static void wrong_shapes_are_refused(void **state)
     expect_shape(&s, "layers.0.ffn: 5 tokens at scale inf");
 }
 
+/* 1024 layers of the largest tables: their bytes, or those with gradients and moments, pass 2^64.
+ */
+static void models_too_large_are_refused(void **state)
+{
+    (void)state;
+    enum { MANY = 1024 };
+    static struct tf_layer_shape layers[MANY];
+    struct tf_layer_shape one;
+    struct tf_shape shape = one_layer(&one);
+    for (size_t l = 0; l < MANY; l++)
+        for (int p = 0; p < TF_PATTENTIONS; p++)
+            layers[l] = (struct tf_layer_shape){{1, 1, 1, 1, 1ull << 31}, {1, 1, 1, 1, 1}};
+    shape.width = 1u << 20;
+    shape.layer = layers;
+    for (int train = 0; train < 2; train++) {
+        struct tf_model *model;
+        shape.layers = train ? MANY / 4 : MANY;
+        assert_int_equal(tf_model_plan(&model, &shape, train, &err), TF_MEMORY);
+        assert_string_equal(err.text, "the model's tables need more than memory can be");
+        assert_null(model);
+    }
+    struct tf_model *model; /* just below */
+    assert_ok(tf_model_plan(&model, &shape, false, &err), &err);
+    assert_true(model->bytes_weights > 1ull << 62);
+    tf_model_free(model);
+}
+
 /* What a plan says is what is taken. */
 static void plans_are_kept(void **state)
 {
@@ -564,6 +591,7 @@ int main(void)
         cmocka_unit_test(counts_and_flops),
         cmocka_unit_test(init_depends_on_seed_and_name),
         cmocka_unit_test(wrong_shapes_are_refused),
+        cmocka_unit_test(models_too_large_are_refused),
         cmocka_unit_test(plans_are_kept),
         cmocka_unit_test(runs_too_large_are_refused),
         cmocka_unit_test(gradients_equal_the_twins_slopes),

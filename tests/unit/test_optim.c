@@ -299,6 +299,22 @@ static void threads_do_not_show(void **state)
     omp_set_num_threads(before);
 }
 
+/* Rows that no token used have gradients and moments of zero; an eps below float's range must not
+ * make 0/0 of them. */
+static void a_tiny_eps_divides_by_no_zero(void **state)
+{
+    (void)state;
+    struct tf_config config = settings(0);
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
+    const struct tf_table *t = model->norm_bias;
+    float before[SMALL_WIDTH];
+    memcpy(before, t->value, sizeof before);
+    config.optimizer.eps = 1e-50;
+    tf_optim_step(model, &config, 0, 1e-3, norm_of(model));
+    assert_memory_equal(t->value, before, sizeof before);
+    tf_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +325,7 @@ int main(void)
         cmocka_unit_test(decay_spares_the_final_norm),
         cmocka_unit_test(clipping_begins_above_the_limit),
         cmocka_unit_test(the_first_step_is_the_rate),
+        cmocka_unit_test(a_tiny_eps_divides_by_no_zero),
         cmocka_unit_test(threads_do_not_show),
     };
     omp_set_num_threads(1); /* models so small that threads would only wait for each other */

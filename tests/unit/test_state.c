@@ -111,7 +111,11 @@ static void damaged_states(void **unused)
     refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nmore: 1\n",
                  "state:1:1: 8 keys, expected 7");
     refuse_state("step: -1\n" REST "best_loss: none\nrecent: []\n",
-                 "state:1:7: step: expected an integer");
+                 "state:1:7: step: expected an integer below 2^63");
+    /* t = updates + 1 would be 0, and AdamW divide by 1 - beta^0 */
+    refuse_state("step: 1\ntokens: 1\nupdates: 18446744073709551615\ndata_hash: 1\n"
+                 "best_step: 1\nbest_loss: 1\nrecent: []\n",
+                 "state:3:10: updates: expected an integer below 2^63");
     refuse_state("step: 1\n" REST "best_loss: nan\nrecent: []\n",
                  "state:6:12: best_loss: expected a number or none");
     refuse_state("step: 1\n" REST "best_loss: 1\nrecent: 1\n",

@@ -81,6 +81,27 @@ static void test_micro_batches(void **state)
     }
 }
 
+/* Without moments AdamW would begin anew at the t of a run long under way. */
+static void test_resume_without_moments(void **state)
+{
+    struct tf_checkpoint from;
+    struct tf_model *model;
+
+    (void)state;
+    seen.stop_at = 3;
+    assert_int_equal(run("full.tfck", NULL), TF_STOPPED);
+    seen.stop_at = 0;
+    open_checkpoint(&from, "full.tfck");
+    assert_ok(tf_model_load(&model, &from, false, &err), &err);
+    assert_ok(tf_checkpoint_save("bare.tfck", model, &from.config, &from.tokenizer, &from.state,
+                                 &from.lineage, &err),
+              &err);
+    tf_model_free(model);
+    tf_checkpoint_close(&from);
+    assert_says(resume("bare.tfck", NULL), TF_DATA,
+                "bare.tfck: cannot be resumed: it has no optimizer state; --init begins from it");
+}
+
 static void test_resume_refused(void **state)
 {
     (void)state;
@@ -260,11 +281,17 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume_anywhere),    cmocka_unit_test(test_stop_at_the_end),
-        cmocka_unit_test(test_out_of_time),        cmocka_unit_test(test_micro_batches),
-        cmocka_unit_test(test_resume_refused),     cmocka_unit_test(test_kept_files),
-        cmocka_unit_test(test_saves_by_the_clock), cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_bad_validation),     cmocka_unit_test(test_running_median),
+        cmocka_unit_test(test_resume_anywhere),
+        cmocka_unit_test(test_stop_at_the_end),
+        cmocka_unit_test(test_out_of_time),
+        cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_resume_without_moments),
+        cmocka_unit_test(test_resume_refused),
+        cmocka_unit_test(test_kept_files),
+        cmocka_unit_test(test_saves_by_the_clock),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_bad_validation),
+        cmocka_unit_test(test_running_median),
         cmocka_unit_test(test_median_goes_on),
     };
 
