@@ -74,9 +74,13 @@ void tf_pack(float *to, struct tf_view b, size_t k, size_t n)
 
 size_t tf_row_block(size_t rows)
 {
-    const size_t threads = (size_t)omp_get_max_threads();
-    return smaller(round_up((rows + threads - 1) / threads, tf_kernel->mr),
-                   round_up(ROW_BLOCK, tf_kernel->mr));
+    const size_t threads = (size_t)omp_get_max_threads(), mr = tf_kernel->mr;
+    const size_t tiles = (rows + mr - 1) / mr, most = (ROW_BLOCK + mr - 1) / mr;
+    /* Enough blocks that no thread waits long for another's last, each high enough that B is not
+     * read too often. */
+    size_t block = tiles / (threads * PIECES);
+    block = block < most / 2 ? most / 2 : smaller(block, most);
+    return smaller(block, (tiles + threads - 1) / threads) * mr;
 }
 
 /* Columns of C that go together, a whole number of panels. */

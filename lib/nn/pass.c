@@ -105,9 +105,10 @@ void tf_backward(struct tf_run *run, const uint16_t *ids)
 void tf_gradients_clear(struct tf_run *run)
 {
     const struct tf_model *model = run->model;
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
-#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
+#pragma omp for schedule(static) nowait
         for (size_t r = 0; r < t->rows; r++)
             memset(t->grad + r * t->stride, 0, t->stride * sizeof(float));
     }

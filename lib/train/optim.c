@@ -7,27 +7,43 @@
 
 size_t tf_gradient_norm_room(const struct tf_model *model)
 {
-    size_t most = 0;
+    size_t rows = 0;
     for (size_t i = 0; i < model->table_count; i++)
-        most = model->tables[i].rows > most ? model->tables[i].rows : most;
-    return most;
+        rows += model->tables[i].rows;
+    return rows;
 }
 
+/* One team for all tables, and no waiting from table to table: most of them are small. */
 double tf_gradient_norm(const struct tf_model *model, double *row_sums)
 {
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
+    {
+        double *sums = row_sums;
+        for (size_t i = 0; i < model->table_count; sums += model->tables[i++].rows) {
+            const struct tf_table *t = &model->tables[i];
+#pragma omp for schedule(static) nowait
+            for (size_t r = t->frozen_rows; r < (t->frozen ? 0 : t->rows); r++)
+                sums[r] = (double)tf_kernel->dot(t->cols, t->grad + r * t->stride,
+                                                 t->grad + r * t->stride);
+        }
+    }
     double sum = 0;
-    for (size_t i = 0; i < model->table_count; i++) {
+    for (size_t i = 0; i < model->table_count; row_sums += model->tables[i++].rows) {
         const struct tf_table *t = &model->tables[i];
-        if (t->frozen)
-            continue;
-#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
-        for (size_t r = t->frozen_rows; r < t->rows; r++)
-            row_sums[r] =
-                (double)tf_kernel->dot(t->cols, t->grad + r * t->stride, t->grad + r * t->stride);
-        for (size_t r = t->frozen_rows; r < t->rows; r++)
+        for (size_t r = t->frozen_rows; r < (t->frozen ? 0 : t->rows); r++)
             sum += row_sums[r];
     }
     return sqrt(sum);
+}
+
+/* Updates this thread's share of a table's rows. */
+static void update_table(const struct tf_table *t, const struct tf_adamw *with)
+{
+#pragma omp for schedule(static) nowait
+    for (size_t r = t->frozen_rows; r < (t->frozen ? 0 : t->rows); r++) {
+        const size_t at = r * t->stride;
+        tf_kernel->adamw(t->cols, t->value + at, t->grad + at, t->m + at, t->v + at, with);
+    }
 }
 
 void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step,
@@ -44,15 +60,9 @@ void tf_optim_step(const struct tf_model *model, const struct tf_config *config,
     /* Of the betas as the kernel has them: near 1, rounding moves 1 - beta by up to a hundredth. */
     with.rate = (float)(rate / (1 - tf_pow_int((double)with.beta1, step + 1)));
     with.correct2 = (float)(1 / (1 - tf_pow_int((double)with.beta2, step + 1)));
-    for (size_t i = 0; i < model->table_count; i++) {
-        const struct tf_table *t = &model->tables[i];
-        if (t->frozen)
-            continue;
-        with.decay = (float)(t->decay ? rate * config->optimizer.weight_decay : 0);
-#pragma omp parallel for schedule(static) if (tf_worth_threads(t->rows * t->cols))
-        for (size_t r = t->frozen_rows; r < t->rows; r++) {
-            const size_t at = r * t->stride;
-            tf_kernel->adamw(t->cols, t->value + at, t->grad + at, t->m + at, t->v + at, &with);
-        }
-    }
+    struct tf_adamw decaying = with;
+    decaying.decay = (float)(rate * config->optimizer.weight_decay);
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
+    for (size_t i = 0; i < model->table_count; i++)
+        update_table(&model->tables[i], model->tables[i].decay ? &decaying : &with);
 }

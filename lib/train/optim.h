@@ -9,7 +9,7 @@
 /* The square root of the sum of squares of all gradients that will be used: frozen tables and rows
  * are left out. Rows are summed on their own, then in order, so that threads do not show. */
 double tf_gradient_norm(const struct tf_model *model, double *row_sums);
-/* Doubles that row_sums needs: the most rows of any table. */
+/* Doubles that row_sums needs: the rows of all tables. */
 size_t tf_gradient_norm_room(const struct tf_model *model);
 
 /* One update of every table that is not frozen, with t = step + 1. norm: what tf_gradient_norm
