@@ -40,7 +40,7 @@ run cmp $out/small.txt $out/grown.txt
 echo 'Twice the tokens, and the loss is the same to the last digit.'
 
 run tf-train data/configs/quick.yaml --init $out/grown.tfck -o $out/trained.tfck --force \
-    --set train.steps=300 --set optimizer.lr=2e-4
+    --set train.steps=400 --set optimizer.lr=4e-4
 run tf-eval $out/trained.tfck data/stories-valid.txt
 
 run tf-generate $out/trained.tfck -q -p 'Once there was a' --echo --ignore-end -n 600 --temperature 0.5
