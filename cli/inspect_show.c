@@ -54,6 +54,14 @@ static void print_tokens(FILE *file, const struct tf_shape *shape)
     fputc('\n', file);
 }
 
+/* Words out of the file, made safe for a terminal. */
+static void print_word(FILE *file, const char *before, const char *word, const char *after)
+{
+    char safe[4 * 64 + 1];
+
+    fprintf(file, "%s%s%s", before, tf_escape(safe, sizeof safe, word, strlen(word)), after);
+}
+
 static void print_lineage_short(FILE *file, const struct tf_lineage *lineage)
 {
     for (size_t i = 0; i < lineage->count; i++) {
@@ -61,8 +69,10 @@ static void print_lineage_short(FILE *file, const struct tf_lineage *lineage)
         fputs(i ? ", " : "", file);
         if (event->kind == TF_EVENT_TRAIN)
             fprintf(file, "trained %" PRIu64 " steps", event->steps);
-        else
+        else if (event->kind == TF_EVENT_GROW)
             fprintf(file, "grew %zu Pattentions", event->row_count);
+        else
+            print_word(file, "edited (", event->verb, ")");
     }
     fprintf(file, "%s\n", lineage->count ? "" : "none");
 }
@@ -188,35 +198,19 @@ enum tf_code tf_inspect_show(struct tf_inspect *inspect, struct tf_err *err)
     return code;
 }
 
-/* As it is stored, but for bytes that a terminal might obey. */
+/* As it is stored. */
 enum tf_code tf_inspect_config(struct tf_inspect *inspect, struct tf_err *err)
 {
     struct tf_checkpoint checkpoint;
     enum tf_code code = open_checkpoint(&checkpoint, inspect, err);
-    const char *line = code ? "" : tf_store_blob(checkpoint.store, TF_BLOB_CONFIG, NULL);
 
-    while (*line) {
-        char safe[4096];
-        size_t n = strcspn(line, "\n");
-        size_t part =
-            n < sizeof safe / 4 - 1 ? n : sizeof safe / 4 - 1; /* a byte may become four */
-        fputs(tf_escape(safe, sizeof safe, line, part), inspect->file);
-        line += part;
-        if (part == n) {
-            fputc('\n', inspect->file);
-            line += *line == '\n';
-        }
+    if (!code) {
+        size_t size;
+        const char *text = tf_store_blob(checkpoint.store, TF_BLOB_CONFIG, &size);
+        tf_ui_text(inspect->file, text, size);
     }
     tf_checkpoint_close(&checkpoint);
     return code;
-}
-
-/* Words out of the file, made safe for a terminal. */
-static void print_word(FILE *file, const char *before, const char *word, const char *after)
-{
-    char safe[4 * 64 + 1];
-
-    fprintf(file, "%s%s%s", before, tf_escape(safe, sizeof safe, word, strlen(word)), after);
 }
 
 static void print_event(FILE *file, size_t number, const struct tf_event *event)
@@ -224,12 +218,16 @@ static void print_event(FILE *file, size_t number, const struct tf_event *event)
     if (event->kind == TF_EVENT_TRAIN) {
         fprintf(file, "%zu train  %" PRIu64 " steps, %" PRIu64 " tokens", number, event->steps,
                 event->tokens);
-    } else {
+    } else if (event->kind == TF_EVENT_GROW) {
         fprintf(file, "%zu grow   ", number);
         print_word(file, "keys ", event->keys, ", ");
         print_word(file, "values ", event->values, ", ");
         print_word(file, "scale ", event->scale, ", ");
         fprintf(file, "seed %" PRIu64, event->seed);
+    } else {
+        fprintf(file, "%zu edit   ", number);
+        print_word(file, "", event->verb, ", ");
+        print_word(file, "function ", event->effect, "");
     }
     print_word(file, *event->from ? ", from " : ", from the start", event->from, "\n");
     for (size_t i = 0; i < event->row_count; i++) {
@@ -239,33 +237,44 @@ static void print_event(FILE *file, size_t number, const struct tf_event *event)
     }
 }
 
+static void json_rows(struct tf_json *json, const struct tf_event *event)
+{
+    tf_json_array(json, "rows");
+    for (size_t i = 0; i < event->row_count; i++) {
+        tf_json_object(json, NULL);
+        tf_json_string(json, "name", event->rows[i].name);
+        tf_json_uint(json, "before", event->rows[i].before);
+        tf_json_uint(json, "after", event->rows[i].after);
+        tf_json_end_object(json);
+    }
+    tf_json_end_array(json);
+}
+
 static void json_event(struct tf_json *json, const struct tf_event *event)
 {
-    bool train = event->kind == TF_EVENT_TRAIN;
-
     tf_json_object(json, NULL);
-    tf_json_string(json, "kind", train ? "train" : "grow");
+    tf_json_string(json, "kind", tf_event_name(event->kind));
     if (*event->from)
         tf_json_string(json, "from", event->from);
     else
         tf_json_null(json, "from");
-    if (train) {
+    switch (event->kind) {
+    case TF_EVENT_TRAIN:
         tf_json_uint(json, "steps", event->steps);
         tf_json_uint(json, "tokens", event->tokens);
-    } else {
+        break;
+    case TF_EVENT_GROW:
         tf_json_string(json, "keys", event->keys);
         tf_json_string(json, "values", event->values);
         tf_json_string(json, "scale", event->scale);
         tf_json_uint(json, "seed", event->seed);
-        tf_json_array(json, "rows");
-        for (size_t i = 0; i < event->row_count; i++) {
-            tf_json_object(json, NULL);
-            tf_json_string(json, "name", event->rows[i].name);
-            tf_json_uint(json, "before", event->rows[i].before);
-            tf_json_uint(json, "after", event->rows[i].after);
-            tf_json_end_object(json);
-        }
-        tf_json_end_array(json);
+        json_rows(json, event);
+        break;
+    case TF_EVENT_EDIT:
+        tf_json_string(json, "verb", event->verb);
+        tf_json_string(json, "effect", event->effect);
+        json_rows(json, event);
+        break;
     }
     tf_json_end_object(json);
 }

@@ -191,26 +191,23 @@ enum tf_code tf_inspect_digest(struct tf_inspect *inspect, struct tf_err *err)
     return code;
 }
 
-/* Every byte of every chunk, and then that the tables are those of the config. */
+/* That the tables are those of the config, and then every byte of every chunk. */
 enum tf_code tf_inspect_verify(struct tf_inspect *inspect, struct tf_err *err)
 {
-    struct tf_checkpoint checkpoint = {0};
-    struct tf_store *store = NULL;
-    enum tf_code code = open_store(&store, inspect, err);
+    struct tf_checkpoint checkpoint;
+    enum tf_code code = tf_checkpoint_open(&checkpoint, inspect->operands[0],
+                                           inspect->common->max_memory, NULL, 0, err);
     size_t tables, chunks = 0;
     uint64_t bytes;
 
     if (!code)
-        code = tf_store_verify(store, err);
-    if (!code)
-        code = tf_checkpoint_open(&checkpoint, inspect->operands[0], inspect->common->max_memory,
-                                  NULL, 0, err);
+        code = tf_store_verify(checkpoint.store, err);
     if (code)
         goto out;
-    tables = tf_store_tables(store);
-    bytes = tf_store_file_size(store);
+    tables = tf_store_tables(checkpoint.store);
+    bytes = tf_store_file_size(checkpoint.store);
     for (size_t i = 0; i < tables; i++)
-        chunks += tf_store_table(store, i)->chunk_count;
+        chunks += tf_store_table(checkpoint.store, i)->chunk_count;
     if (inspect->common->json) {
         struct tf_json json = tf_inspect_json(inspect, "verify");
         tf_json_bool(&json, "good", true);
@@ -224,6 +221,5 @@ enum tf_code tf_inspect_verify(struct tf_inspect *inspect, struct tf_err *err)
     }
 out:
     tf_checkpoint_close(&checkpoint);
-    tf_store_close(store);
     return code;
 }

@@ -236,6 +236,9 @@ static enum tf_code set_option(const struct parser *parser, const struct tf_opt 
     case TF_OPT_UINT:
     case TF_OPT_SIZE:
         return parse_uint(opt, text, err);
+    case TF_OPT_SEED:
+        ((struct tf_opt_seed *)opt->value)->given = true;
+        return parse_uint(opt, text, err);
     case TF_OPT_REAL:
     case TF_OPT_TIME:
         return parse_real(opt, text, err);

@@ -16,8 +16,15 @@ enum tf_opt_kind {
     TF_OPT_REAL,  /* double *                    */
     TF_OPT_SIZE,  /* uint64_t *: bytes, with K, M, G (powers of 1024) */
     TF_OPT_TIME,  /* double *: seconds, with s, m, h */
+    TF_OPT_SEED,  /* struct tf_opt_seed *        */
     TF_OPT_LIST,  /* struct tf_opt_list *: may be given again */
     TF_OPT_CHOICE /* int *: position in `choices` ("a|b|c") */
+};
+
+/* Every number is a seed, so none can stand for "not given". */
+struct tf_opt_seed {
+    uint64_t value; /* the first member: it is parsed as a TF_OPT_UINT */
+    bool given;
 };
 
 struct tf_opt_list {

@@ -148,7 +148,9 @@ static void print_text(FILE *file, const struct job *job)
     fprintf(file, "%-22s%s\n", "scored", given.second_half ? "second-half" : "all");
     if (given.compare == NULL)
         return;
-    fprintf(file, "\n%-22s%s\n", "compared with", given.compare);
+    fprintf(file, "\n%-22s", "compared with");
+    tf_ui_text(file, given.compare, strlen(given.compare));
+    fputc('\n', file);
     print_count(file, "tokens", job->compared.tokens);
     print_real(file, "mean_kl", job->compared.mean_kl);
     print_real(file, "max_logit_difference", job->compared.max_logit_difference);

@@ -165,7 +165,7 @@ static void print_opening(const struct job *job, size_t p, size_t s)
     if (!single(job))
         fprintf(file, "%s==> prompt %zu sample %zu <==\n", p + s > 0 ? "\n" : "", p, s);
     if (given.echo)
-        fwrite(job->prompts[p].text, 1, job->prompts[p].size, file);
+        tf_ui_text(file, job->prompts[p].text, job->prompts[p].size);
 }
 
 /* Text as it comes, when there is one sample; and the place where a signal is noticed. */
@@ -175,7 +175,7 @@ static int hear(void *user, size_t sample, const char *bytes, size_t n)
 
     (void)sample;
     if (given.samples == 1 && !job->common->json && n > 0) {
-        fwrite(bytes, 1, n, job->result.file);
+        tf_ui_text(job->result.file, bytes, n);
         fflush(job->result.file);
     }
     return tf_stop || ferror(job->result.file);
@@ -186,7 +186,7 @@ static void print_plain(const struct job *job, size_t p)
     for (size_t s = 0; s < given.samples; s++) {
         if (given.samples > 1) {
             print_opening(job, p, s);
-            fwrite(job->generated[s].text, 1, job->generated[s].text_size, job->result.file);
+            tf_ui_text(job->result.file, job->generated[s].text, job->generated[s].text_size);
         }
         fputc('\n', job->result.file);
     }

@@ -5,14 +5,15 @@
 #include "text/json.h"
 #include "train/grow.h"
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static struct {
     const char *qkv, *proj, *ffn, *layers;
     int keys, values, scale; /* -1: as the checkpoint's config says */
-    uint64_t seed;           /* UINT64_MAX: the config's */
+    struct tf_opt_seed seed;
     bool verify;
-} given = {.keys = -1, .values = -1, .scale = -1, .seed = UINT64_MAX};
+} given = {.keys = -1, .values = -1, .scale = -1};
 
 /* In the order of enum tf_row_init and enum tf_grow_scale. */
 static const char *const init_names[] = {"zero", "random", "copy"};
@@ -30,9 +31,8 @@ static const struct tf_opt options[] = {
     {"values", 0, TF_OPT_CHOICE, &given.values, "HOW", "new values", "zero|random|copy", 0, 0},
     {"scale", 0, TF_OPT_CHOICE, &given.scale, "HOW",
      "keep what the function needs, or set it to the token count", "keep|count", 0, 0},
-    {"seed", 0, TF_OPT_UINT, &given.seed, "S",
-     "seed of random rows (default: the config's train.seed)", NULL, 0,
-     0x1.fffffffffffffp63}, /* the last number stands for the default */
+    {"seed", 0, TF_OPT_SEED, &given.seed, "S",
+     "seed of random rows (default: the config's train.seed)", NULL, 0, INFINITY},
     {"verify", 0, TF_OPT_FLAG, &given.verify, NULL,
      "run both models on random tokens and print the largest difference", NULL, 0, 0},
     {0},
@@ -209,7 +209,7 @@ static enum tf_code read_options(struct tf_grow_options *how, const struct tf_co
     how->keys = (enum tf_row_init)(given.keys < 0 ? config->grow.keys : given.keys);
     how->values = (enum tf_row_init)(given.values < 0 ? config->grow.values : given.values);
     how->scale = (enum tf_grow_scale)(given.scale < 0 ? config->grow.scale : given.scale);
-    how->seed = given.seed == UINT64_MAX ? config->train.seed : given.seed;
+    how->seed = given.seed.given ? given.seed.value : config->train.seed;
     return TF_OK;
 }
 
@@ -260,14 +260,15 @@ static enum tf_code verify_plan(struct report *report, const struct tf_checkpoin
     return code;
 }
 
-/* And once more with what is in the file, which holds the same model. */
+/* And once more with what is in the file, which holds the same model and does not have its final
+ * name yet. */
 static enum tf_code check_output(struct report *report, const struct tf_checkpoint *from,
-                                 uint64_t max_memory, struct tf_err *err)
+                                 const char *part, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_checkpoint grown;
     struct tf_digest digest;
     struct tf_model *model = NULL;
-    enum tf_code code = tf_checkpoint_open(&grown, report->output, max_memory, NULL, 0, err);
+    enum tf_code code = tf_checkpoint_open(&grown, part, max_memory, NULL, 0, err);
 
     if (code)
         return code;
@@ -348,6 +349,25 @@ static enum tf_code plan_memory(struct report *report, uint64_t max_memory, stru
     return code;
 }
 
+static enum tf_code write_output(struct report *report, const struct tf_checkpoint *from,
+                                 bool force, uint64_t max_memory, struct tf_err *err)
+{
+    struct tf_writer *writer = NULL;
+    const char *part = NULL;
+    enum tf_code code = tf_writer_open(&writer, report->output, force, 0, err);
+
+    if (!code)
+        code = tf_grow_write(writer, from, report->growth, report->options, err);
+    if (!code)
+        code = tf_writer_finish(writer, &part, err);
+    if (!code)
+        code = check_output(report, from, part, max_memory, err);
+    if (!code)
+        code = tf_writer_commit(writer, err);
+    tf_writer_close(writer);
+    return code;
+}
+
 static enum tf_code grow(const struct tf_common *common, const struct tf_checkpoint *from,
                          struct report *report, uint64_t max_memory, struct tf_err *err)
 {
@@ -365,10 +385,7 @@ static enum tf_code grow(const struct tf_common *common, const struct tf_checkpo
     tf_digest_text(report->digest_before, &digest);
     if (!common->dry_run) {
         report->output = common->output;
-        code = tf_grow_checkpoint(from, common->output, common->force, report->growth,
-                                  report->options, err);
-        if (!code)
-            code = check_output(report, from, max_memory, err);
+        code = write_output(report, from, common->force, max_memory, err);
     }
     return code ? code : print_report(common, report, err);
 }

@@ -2,10 +2,12 @@
 #include "base/mem.h"
 #include "cli/opt.h"
 #include "cli/ui.h"
+#include "store/frame.h"
 #include "text/json.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,8 +16,8 @@ static struct {
     bool resume, help_config;
     const char *init, *metrics;
     double max_time;
-    uint64_t seed;
-} given = {.seed = UINT64_MAX};
+    struct tf_opt_seed seed;
+} given;
 
 static const struct tf_opt options[] = {
     {"resume", 'r', TF_OPT_FLAG, &given.resume, NULL,
@@ -26,7 +28,7 @@ static const struct tf_opt options[] = {
      "write metrics there, a JSON record a line", NULL, 0, 0},
     {"max-time", 0, TF_OPT_TIME, &given.max_time, "TIME",
      "save and end after 90s, 10m or 2h; --resume goes on", NULL, 0, 0},
-    {"seed", 0, TF_OPT_UINT, &given.seed, "S", "the same as --set train.seed=S", NULL, 0, INFINITY},
+    {"seed", 0, TF_OPT_SEED, &given.seed, "S", "the same as --set train.seed=S", NULL, 0, INFINITY},
     {"help-config", 0, TF_OPT_FLAG, &given.help_config, NULL,
      "print all config keys with their defaults, and exit", NULL, 0, 0},
     {0},
@@ -46,6 +48,7 @@ struct job {
     struct tf_trainer *trainer;
     FILE *metrics; /* NULL: none */
     bool to_stdout;
+    struct tf_err lost; /* why metrics could not be written, if so */
     struct tf_progress progress;
     uint64_t first_step;
 };
@@ -75,12 +78,25 @@ static enum tf_code load_config(struct job *job, const char *path, struct tf_err
     enum tf_code code = tf_config_load(&job->config, path, err);
     for (size_t i = 0; !code && i < sets->count; i++)
         code = tf_config_set(&job->config, sets->items[i], err);
-    if (!code && given.seed != UINT64_MAX)
-        job->config.train.seed = given.seed;
+    if (!code && given.seed.given)
+        job->config.train.seed = given.seed.value;
     return code ? code : tf_config_check(&job->config, err) ? tf_context(err, "%s", path) : TF_OK;
 }
 
 /* ---- what the trainer tells ---- */
+
+/* After each record. A run that cannot tell what it does is to end, saved. */
+static void end_record(struct job *job)
+{
+    if (job->lost.code)
+        return;
+    if (job->to_stdout)
+        (void)!tf_result_close(&(struct tf_result){.file = stdout}, &job->lost);
+    else if (fflush(job->metrics) | ferror(job->metrics))
+        tf_fail_errno(&job->lost, TF_IO, "%s: metrics could not all be written", given.metrics);
+    if (job->lost.code)
+        tf_stop = 1;
+}
 
 static void on_step(void *user, const struct tf_step_report *r)
 {
@@ -105,7 +121,7 @@ static void on_step(void *user, const struct tf_step_report *r)
     tf_json_real(&json, "tokens_per_second", r->tokens_per_second);
     tf_json_real(&json, "seconds", r->seconds);
     tf_json_end_object(&json);
-    fflush(job->metrics);
+    end_record(job);
 }
 
 static void on_eval(void *user, const struct tf_eval_report *r)
@@ -125,7 +141,7 @@ static void on_eval(void *user, const struct tf_eval_report *r)
     tf_json_real(&json, "seconds", r->seconds);
     tf_json_bool(&json, "best", r->best);
     tf_json_end_object(&json);
-    fflush(job->metrics);
+    end_record(job);
 }
 
 static void on_saved(void *user, const char *path, uint64_t step)
@@ -138,7 +154,7 @@ static void on_saved(void *user, const char *path, uint64_t step)
 
 /* ---- metrics ---- */
 
-static void metrics_header(const struct job *job)
+static void metrics_header(struct job *job)
 {
     const struct tf_trainer_plan *plan = tf_trainer_plan(job->trainer);
     struct tf_json json = {.file = job->metrics};
@@ -151,43 +167,88 @@ static void metrics_header(const struct job *job)
                  job->config.train.batch_size * job->config.model.seq_length);
     tf_json_real(&json, "flops_per_step", plan->flops_per_step);
     tf_json_end_object(&json);
+    end_record(job);
 }
 
-/* A run that goes on adds to its metrics; one that begins wants a file of its own. */
-static enum tf_code metrics_open(struct job *job, struct tf_err *err)
+/* Is it the same file, or would it be, once both are made? */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (stat(a, &x) || stat(b, &y)) {
+        const char *paths[] = {a, b}, *names[2];
+        char folders[2][PATH_MAX];
+        for (int i = 0; i < 2; i++) {
+            const char *slash = strrchr(paths[i], '/');
+            names[i] = slash ? slash + 1 : paths[i];
+            snprintf(folders[i], sizeof folders[i], "%.*s.", (int)(names[i] - paths[i]), paths[i]);
+        }
+        if (strcmp(names[0], names[1]) || stat(folders[0], &x) || stat(folders[1], &y))
+            return false;
+    }
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool is_checkpoint(const char *path)
+{
+    uint8_t magic[TF_MAGIC_SIZE];
+    FILE *file = fopen(path, "re");
+    const bool is = file && fread(magic, sizeof magic, 1, file) == 1 && tf_header_begins(magic);
+    if (file)
+        fclose(file);
+    return is;
+}
+
+static bool metrics_exist(void)
 {
     struct stat old;
-    const bool exists =
-        given.metrics && !stat(given.metrics, &old) && S_ISREG(old.st_mode) && old.st_size;
+    return !stat(given.metrics, &old) && S_ISREG(old.st_mode) && old.st_size;
+}
+
+/* A run that goes on adds to its metrics; one that begins wants a file of its own. No checkpoint is
+ * that. */
+static enum tf_code metrics_check(const struct job *job, struct tf_err *err)
+{
+    if (!given.metrics || !strcmp(given.metrics, "-"))
+        return TF_OK;
+    if (same_file(given.metrics, job->common->output))
+        return tf_fail(err, TF_USAGE, "--metrics %s: is the output", given.metrics);
+    if (!metrics_exist())
+        return TF_OK;
+    if (is_checkpoint(given.metrics))
+        return tf_fail(err, TF_CANTCREATE, "%s: is a checkpoint; metrics go elsewhere",
+                       given.metrics);
+    return given.resume || job->common->force
+               ? TF_OK
+               : tf_fail(err, TF_CANTCREATE, "%s: exists already; --force replaces it",
+                         given.metrics);
+}
+
+static enum tf_code metrics_open(struct job *job, struct tf_err *err)
+{
     job->to_stdout = job->common->json || (given.metrics && !strcmp(given.metrics, "-"));
     if (!job->to_stdout && !given.metrics)
         return TF_OK;
-    if (exists && !given.resume && !job->common->force)
-        return tf_fail(err, TF_CANTCREATE, "%s: exists already; --force replaces it",
-                       given.metrics);
+    const bool header = job->to_stdout || !given.resume || !metrics_exist();
     job->metrics = job->to_stdout ? stdout : fopen(given.metrics, given.resume ? "ae" : "we");
     if (!job->metrics)
         return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot be written", given.metrics);
-    if (!exists || !given.resume)
+    if (header)
         metrics_header(job);
     return TF_OK;
 }
 
+/* What is lost counts for more than that the run was stopped, which it may be for that reason. */
 static enum tf_code metrics_close(struct job *job, enum tf_code code, struct tf_err *err)
 {
-    FILE *file = job->metrics;
+    if (job->metrics && !job->to_stdout && fclose(job->metrics) && !job->lost.code)
+        tf_fail_errno(&job->lost, TF_IO, "%s: metrics could not all be written", given.metrics);
     job->metrics = NULL;
-    if (!file)
+    if (!job->lost.code || (code && code != TF_STOPPED))
         return code;
-    struct tf_err why;
-    enum tf_code written = TF_OK;
-    if (job->to_stdout)
-        written = tf_result_close(&(struct tf_result){.file = stdout}, &why);
-    else if (ferror(file) | fclose(file))
-        written = tf_fail(&why, TF_IO, "%s: metrics could not all be written", given.metrics);
-    if (!code && written)
-        *err = why;
-    return code ? code : written;
+    if (code)
+        tf_ui_note(&program, job->common, "%s", err->text);
+    *err = job->lost;
+    return job->lost.code;
 }
 
 /* ---- dry run ---- */
@@ -280,8 +341,8 @@ static enum tf_code train(struct job *job, struct tf_err *err)
     enum tf_code code = metrics_open(job, err);
     const struct tf_trainer_plan *plan = tf_trainer_plan(job->trainer);
     char parameters[32], memory[32];
-    if (code)
-        return code;
+    if (code || job->lost.code)
+        return metrics_close(job, code, err);
     tf_ui_note(&program, job->common, "%s parameters, %s of memory%s",
                tf_ui_count(parameters, (double)plan->parameters), tf_ui_bytes(memory, plan->total),
                given.resume ? ", going on" : "");
@@ -316,6 +377,8 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
             "--json writes the metrics to standard output, --metrics to a file: only one can be");
     enum tf_code code = check_sets(&job->common->sets, err);
     if (!code)
+        code = metrics_check(job, err);
+    if (!code)
         code = load_config(job, operands[0], err);
     if (!code)
         code = make_trainer(job, err);
@@ -332,8 +395,6 @@ int main(int argc, char **argv)
     tf_opt_parse(&program, &common, argc, argv, &rest);
     struct job job = {.common = &common};
     const enum tf_code code = run(&job, argv + rest, argc - rest, &err);
-    if (job.metrics)
-        metrics_close(&job, code, &err);
     tf_trainer_free(job.trainer);
     tf_config_fini(&job.config);
     const int status = code ? tf_ui_error(&program, &common, &err) : 0;

@@ -186,6 +186,27 @@ bool tf_ui_binary_ok(FILE *file)
     return !isatty(fileno(file));
 }
 
+void tf_ui_text(FILE *file, const char *text, size_t n)
+{
+    if (!isatty(fileno(file))) {
+        fwrite(text, 1, n, file);
+        return;
+    }
+    while (n > 0) {
+        char safe[4 * 4 + 1]; /* a character has four bytes at most */
+        size_t length = tf_utf8_length((const uint8_t *)text, n);
+
+        if (length == 0)
+            length = 1;
+        if (*text == '\n' || *text == '\t')
+            fputc(*text, file);
+        else
+            fputs(tf_escape(safe, sizeof safe, text, length), file);
+        text += length;
+        n -= length;
+    }
+}
+
 enum tf_code tf_result_open(struct tf_result *result, const struct tf_common *common,
                             struct tf_err *err)
 {
@@ -286,12 +307,12 @@ volatile sig_atomic_t tf_stop;
  * the first: timeout(1) sends its own to the process and again to its group. */
 static void stop(int number)
 {
-    static double first;
+    static double first; /* 0: none was there; tf_stop may be set for other reasons */
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     const double at = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    if (!tf_stop)
+    if (first == 0)
         first = at;
     else if (at - first > 0.1) {
         signal(number, SIG_DFL);

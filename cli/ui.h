@@ -35,6 +35,9 @@ void tf_progress_clear(struct tf_progress *progress); /* before other output */
 
 /* Is stdout a terminal? Then binary is refused. */
 bool tf_ui_binary_ok(FILE *file);
+/* Text out of a file or of a model, into results: as it is, but to a terminal with control
+ * characters escaped, all but newline and tab. */
+void tf_ui_text(FILE *file, const char *text, size_t n);
 /* Bold (or nothing) around a label on stdout; and its end. */
 const char *tf_ui_bold(const struct tf_common *common);
 const char *tf_ui_plain(const struct tf_common *common);

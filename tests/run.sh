@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds with both compilers and runs every test; the last line is "N passed, N failed".
 #
-#   build/       gcc, release: unit tests, command-line tests, examples, lint
+#   build/       gcc, release: unit tests, command-line tests, examples, faults, lint
 #   build-asan/  clang, AddressSanitizer with leaks and UBSan: unit tests, command-line tests, examples
+#   build-tsan/  clang, ThreadSanitizer: unit tests
 #
 # Unit tests of kernels and of golden cases go through every CPU variant that the machine has by themselves.
 # Every test speaks TAP, so that each case counts as one. Skipped cases are named and not counted.
@@ -11,8 +12,8 @@ cd "$(dirname "$0")/.." || exit
 root=$PWD
 . data/packages.sh
 
-need_packages gcc libc6-dev clang libclang-rt-dev libomp-dev meson ninja-build pkg-config \
-    libyaml-dev libzstd-dev libxxhash-dev libjansson-dev libcmocka-dev bats mandoc zstd jq zsh fish || exit
+need_packages gcc libc6-dev binutils clang clang-tidy libclang-rt-dev libomp-dev meson ninja-build pkg-config \
+    libyaml-dev libzstd-dev libxxhash-dev libjansson-dev libcmocka-dev bats mandoc shellcheck zstd jq zsh fish || exit
 
 export LC_ALL=C TF_ROOT="$root" TF_GOLDEN="$root/tests/golden" TF_DATA="$root/data"
 export OMP_WAIT_POLICY=passive CMOCKA_MESSAGE_OUTPUT=TAP
@@ -23,6 +24,15 @@ passed=0 failed=0
 log=$(mktemp) || exit
 trap 'rm -f "$log"' EXIT
 trap 'exit 1' HUP INT TERM
+
+# timed BLOCK COMMAND...: notes the seconds that a block of tests takes.
+seconds=
+timed() {
+    block=$1 begun=$(date +%s)
+    shift
+    "$@"
+    seconds="$seconds, $block $(($(date +%s) - begun))"
+}
 
 # Runs a command that speaks TAP and counts its cases. A status that no failed case explains, and cases that the plan
 # announced but that never came, are one failure.
@@ -80,15 +90,15 @@ build() {
     echo "$folder: built with $compiler, no warnings"
 }
 
-# unit FOLDER LABEL
+# unit FOLDER LABEL [BUT]: all unit tests, but for one.
 unit() {
     for test in tests/unit/test_*.c; do
         test=$(basename "$test" .c)
-        run_tap "$test ($2)" "$1/tests/$test"
+        [ "$test" = "${3-}" ] || run_tap "$test ($2)" "$1/tests/$test"
     done
 }
 
-# commands FOLDER LABEL
+# commands FOLDER LABEL [MEASURE]: MEASURE is the program that holds commands to limits of memory and time.
 commands() {
     TF_BIN=$root/$1/cli
     export TF_BIN
@@ -96,19 +106,60 @@ commands() {
         run_tap "$(basename "$file") ($2)" bats --tap "$file"
     done
     run_tap "examples ($2)" sh tests/cli/examples.sh
+    run_tap "damage ($2)" env TF_MEASURE="${3-}" sh tests/damage/damage.sh
 }
 
-build build gcc -Dbuildtype=release
-unit build gcc
-commands build gcc
-for script in tests/lint/*.sh; do
-    run_one "lint $(basename "$script" .sh)" sh "$script"
-done
+# replays FOLDER LABEL: what fuzzing chose to keep, and past crashes, through each harness of tests/fuzz.
+replays() {
+    for harness in tests/fuzz/fuzz_*.c; do
+        harness=$(basename "$harness" .c) inputs=${harness#fuzz_}
+        # shellcheck disable=SC2046 # one a word
+        run_tap "$harness ($2)" "$1/tests/fuzz/$harness" "tests/fuzz/corpus/$inputs" \
+            $(find "tests/fuzz/crashes/$inputs" -type f 2>/dev/null | sort)
+    done
+}
 
-build build-asan clang -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+# faults: what fails underneath the programs: calls, memory, the disk, a kill.
+faults() {
+    for file in tests/faults/*.bats; do
+        run_tap "$(basename "$file")" bats --tap "$file"
+    done
+}
+
+lint() {
+    for script in tests/lint/*.sh; do
+        run_one "lint $(basename "$script" .sh)" sh "$script"
+    done
+}
+
+# races FOLDER LABEL: the unit tests by several threads. Archer, which comes with libomp, tells ThreadSanitizer what a
+# parallel region orders. test_mem counts the pages that an allocation touches, and here each has a shadow that counts.
+races() {
+    OMP_TOOL_LIBRARIES=$(ldd "$1/tests/test_gemm" | sed -n 's|.* \(/.*/\)libomp\.so.*|\1libarcher.so|p')
+    TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1
+    OMP_NUM_THREADS=4
+    export OMP_TOOL_LIBRARIES TSAN_OPTIONS OMP_NUM_THREADS
+    run_one "Archer is there ($2)" test -f "$OMP_TOOL_LIBRARIES"
+    unit "$1" "$2" test_mem
+    unset OMP_TOOL_LIBRARIES OMP_NUM_THREADS
+}
+
+timed 'gcc build' build build gcc -Dbuildtype=release
+timed 'unit' unit build gcc
+timed 'commands' commands build gcc "$root/build/tests/measure"
+timed 'replays' replays build gcc
+timed 'faults' faults
+timed 'lint' lint
+
+timed 'asan build' build build-asan clang -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
     -Dc_args=-fno-sanitize-recover=undefined
-unit build-asan 'clang, sanitizers'
-commands build-asan 'clang, sanitizers'
+timed 'unit' unit build-asan 'clang, sanitizers'
+timed 'commands' commands build-asan 'clang, sanitizers'
+timed 'replays' replays build-asan 'clang, sanitizers'
 
+timed 'tsan build' build build-tsan clang -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
+timed 'races' races build-tsan 'clang, threads'
+
+echo "Seconds: ${seconds#, }"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

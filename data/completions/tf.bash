@@ -21,8 +21,8 @@ _tf_options() {
         echo --repeat-last --stop --ignore-end --echo --seed
         ;;
     tf-inspect)
-        echo -o --output -f --force --max-memory --json
-        echo -l --long --diffable --npy
+        echo -o --output -f --force -n --dry-run --max-memory --json
+        echo -l --long --diffable --npy --usage --keep --drop --keep-top --by --append --level
         ;;
     esac
 }
@@ -40,7 +40,8 @@ _tf_words() {
 
 _tf() {
     local program=${COMP_WORDS[0]##*/} cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='show tables config lineage stats dump verify digest diff'
+    local verbs='show tables config lineage stats dump verify digest diff
+        set drop slice replace append transplant cast repack unpack pack recover'
     COMPREPLY=()
     # readline takes --color=auto for three words
     if [[ $cur == = ]]; then
@@ -57,6 +58,10 @@ _tf() {
     -o | --output | --prompts | --metrics) _tf_files "$cur" ;;
     --threads | --max-memory | --max-time | --set | --qkv | --proj | --ffn | --layers | --seed) ;;
     --window | --stride | --batch | --fail-above) ;;
+    --usage | --by)
+        _tf_files "$cur"
+        ;;
+    --keep-top | --level) ;;
     -p | --prompt | --tokens | --samples | --temperature | --top-k | --top-p | --min-p) ;;
     --repeat-penalty | --repeat-last | --stop) ;;
     *)
@@ -68,6 +73,8 @@ _tf() {
             _tf_files "$cur" '.@(yaml|yml)'
         elif [[ $program == tf-eval && " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *.tfck\ * ]]; then
             _tf_files "$cur"
+        elif [[ $program == tf-inspect && " replace append " == *" ${COMP_WORDS[1]} "* ]]; then
+            _tf_files "$cur" '.@(tfck|npy)'
         else
             _tf_files "$cur" .tfck
             [[ $program != tf-inspect || $COMP_CWORD -gt 1 ]] || _tf_words "$cur" "$verbs"

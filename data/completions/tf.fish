@@ -33,7 +33,7 @@ for program in tf-train tf-grow tf-generate
     complete -c $program -l seed -x -d 'seed of random numbers'
 end
 
-for program in tf-train tf-grow tf-eval
+for program in tf-train tf-grow tf-eval tf-inspect
     complete -c $program -s n -l dry-run -d 'check everything and do nothing'
 end
 
@@ -84,8 +84,20 @@ complete -c tf-inspect -f -k -a '(__tf_checkpoints)'
 complete -c tf-inspect -s l -l long -d 'tables: all columns'
 complete -c tf-inspect -l diffable -d 'tables: one line each with its digest'
 complete -c tf-inspect -l npy -d 'dump: write a NumPy file'
+complete -c tf-inspect -l usage -r -F -d 'stats: contributions over a text'
+complete -c tf-inspect -l keep -d 'slice: keep the selected tokens'
+complete -c tf-inspect -l drop -d 'slice: drop the selected tokens'
+complete -c tf-inspect -l keep-top -x -d 'slice: keep those used most'
+complete -c tf-inspect -l by -r -F -d 'slice: the usage that stats printed'
+complete -c tf-inspect -l append -d 'transplant: behind the last token'
+complete -c tf-inspect -l level -x -d 'repack, pack: compression level'
 for verb in 'show\tin short' 'tables\tshape and size of each table' 'config\tthe config that the model was made with' \
         'lineage\ttraining and growth so far' 'stats\tnumbers about each table' 'dump\tthe numbers of a table' \
-        'verify\tcheck every byte' 'digest\tdigests of the tables and of the model' 'diff\tcompare two checkpoints'
+        'verify\tcheck every byte' 'digest\tdigests of the tables and of the model' 'diff\tcompare two checkpoints' \
+        'set\ta key of the config, or a scale' 'drop\tleave out the optimizer state, or tables' \
+        'slice\tkeep or drop parameter tokens' 'replace\trows of a table by those of a NumPy file' \
+        'append\tnew parameter tokens from NumPy files' 'transplant\trows from another checkpoint' \
+        'cast\tstore tables in another type' 'repack\tcompress every table anew' 'unpack\ta folder of NumPy files' \
+        'pack\ta checkpoint of such a folder' 'recover\tsave what verifies of a damaged checkpoint'
     complete -c tf-inspect -n __fish_is_first_token -a "(printf '$verb')"
 end

@@ -40,10 +40,18 @@ size_t tf_utf8_length(const uint8_t *s, size_t n)
     return length;
 }
 
-/* C0, DEL, and C1 (U+0080 to U+009F), which terminals obey too. */
+/* C0, DEL and C1 (U+0080 to U+009F), which terminals obey; line separators and the marks that turn
+ * the direction of writing (U+2028 to U+202E, U+2066 to U+2069), with which a text can show itself
+ * as another. */
 static bool is_control(const uint8_t *s, size_t length)
 {
-    return length == 1 ? s[0] < 0x20 || s[0] == 0x7f : length == 2 && s[0] == 0xc2 && s[1] < 0xa0;
+    if (length == 1)
+        return s[0] < 0x20 || s[0] == 0x7f;
+    if (length == 2)
+        return s[0] == 0xc2 && s[1] < 0xa0;
+    return length == 3 && s[0] == 0xe2 &&
+           ((s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae) ||
+            (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9));
 }
 
 char *tf_escape(char *out, size_t size, const char *text, size_t n)
@@ -107,6 +115,8 @@ enum tf_code tf_fail_errno(struct tf_err *err, enum tf_code code, const char *fo
     va_list args;
     size_t used;
 
+    if (errno == ENOMEM)
+        code = TF_MEMORY;
     if (err == NULL)
         return code;
     err->code = code;

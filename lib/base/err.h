@@ -36,15 +36,17 @@ struct tf_err {
 enum tf_code tf_fail(struct tf_err *err, enum tf_code code, const char *format, ...)
     TF_PRINTF(3, 4);
 
-/* As tf_fail, with ": " and the system's word for errno at the end. */
+/* As tf_fail, with ": " and the system's word for errno at the end. ENOMEM is TF_MEMORY, whatever
+ * was being done. */
 enum tf_code tf_fail_errno(struct tf_err *err, enum tf_code code, const char *format, ...)
     TF_PRINTF(3, 4);
 
 /* Puts "<format>: " before the message as the error rises; returns the code that was set. */
 enum tf_code tf_context(struct tf_err *err, const char *format, ...) TF_PRINTF(2, 3);
 
-/* Copies n bytes of text into out (size bytes, always terminated), writing control bytes, DEL and
- * bytes that are not valid UTF-8 as \xNN. What does not fit is cut. Returns out. */
+/* Copies n bytes of text into out (size bytes, always terminated), writing control characters (C0,
+ * DEL, C1, and those that turn the direction of writing) and bytes that are not valid UTF-8 as
+ * \xNN. What does not fit is cut. Returns out. */
 char *tf_escape(char *out, size_t size, const char *text, size_t n);
 
 /* Of count names, the one that text most likely means (fewest letters inserted, removed or

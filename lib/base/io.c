@@ -1,12 +1,11 @@
 #include "base/io.h"
 
+#include "base/lock.h"
 #include "base/mem.h"
+#include "base/path.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,27 +14,7 @@ static const char *irregular(const struct stat *status)
     return S_ISDIR(status->st_mode) ? "is a directory" : "not a regular file";
 }
 
-static int open_retry(const char *path, int flags)
-{
-    int fd;
-
-    do {
-        fd = open(path, flags | O_CLOEXEC, 0666);
-    } while (fd < 0 && errno == EINTR);
-    return fd;
-}
-
 /* ---- reading ---- */
-
-static ssize_t read_retry(int fd, void *out, size_t size)
-{
-    ssize_t got;
-
-    do {
-        got = read(fd, out, size);
-    } while (got < 0 && errno == EINTR);
-    return got;
-}
 
 /* Everything from fd. The buffer has one byte more than `room`, for the terminator or to see that
  * there is more. */
@@ -46,7 +25,7 @@ static enum tf_code read_all(int fd, const char *name, size_t room, size_t max, 
     size_t used = 0;
 
     while (text != NULL) {
-        ssize_t got = read_retry(fd, text + used, room + 1 - used);
+        ssize_t got = tf_path_read(fd, text + used, room + 1 - used);
         if (got < 0) {
             tf_free(text);
             return tf_fail_errno(err, TF_IO, "%s: cannot read", name);
@@ -80,7 +59,7 @@ enum tf_code tf_read_file(const char *path, size_t max, char **out, size_t *size
 {
     bool is_stdin = strcmp(path, "-") == 0;
     const char *name = is_stdin ? "standard input" : path;
-    int fd = is_stdin ? STDIN_FILENO : open_retry(path, O_RDONLY);
+    int fd = is_stdin ? STDIN_FILENO : tf_path_open(path, O_RDONLY);
     size_t room = 1 << 16; /* for pipes; a regular file says its size */
     struct stat status;
     enum tf_code code;
@@ -114,7 +93,7 @@ done:
 enum tf_code tf_in_open(struct tf_in *in, const char *path, struct tf_err *err)
 {
     /* O_NONBLOCK: a FIFO without a writer must be refused, not waited for. */
-    int fd = open_retry(path, O_RDONLY | O_NONBLOCK);
+    int fd = tf_path_open(path, O_RDONLY | O_NONBLOCK);
     enum tf_code code = TF_OK;
     struct stat status;
 
@@ -170,26 +149,7 @@ void tf_in_close(struct tf_in *in)
 
 /* ---- writing ---- */
 
-/* Bytes of path up to and with its last slash; 0 for a bare name. */
-static size_t folder_length(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash == NULL ? 0 : (size_t)(slash - path) + 1;
-}
-
-/* prefix + name + suffix, in the folder of path. */
-static char *beside(const char *path, const char *prefix, const char *name, const char *suffix,
-                    struct tf_err *err)
-{
-    size_t folder = folder_length(path);
-    size_t size = folder + strlen(prefix) + strlen(name) + strlen(suffix) + 1;
-    char *out = tf_new(size, 1, "file name", err);
-
-    if (out != NULL)
-        snprintf(out, size, "%.*s%s%s%s", (int)folder, path, prefix, name, suffix);
-    return out;
-}
+enum { BUFFER = 64 << 10 }; /* bytes; what is larger passes by it */
 
 static enum tf_code refuse_existing(const char *path, struct tf_err *err)
 {
@@ -199,110 +159,78 @@ static enum tf_code refuse_existing(const char *path, struct tf_err *err)
 enum tf_code tf_out_check(const char *path, bool force, struct tf_err *err)
 {
     struct stat status;
-    char *folder;
-    int rc;
+    enum tf_code code;
 
-    if (path[folder_length(path)] == '\0')
+    if (path[tf_path_folder(path)] == '\0')
         return tf_fail(err, TF_CANTCREATE, "\"%s\": not the name of a file", path);
-    if (lstat(path, &status) == 0) {
-        /* Renaming over a device would remove it; through a link the file behind it is replaced. */
-        if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
-            return tf_fail(err, TF_CANTCREATE, "%s: %s", path, irregular(&status));
-        if (!force)
-            return refuse_existing(path, err);
-    } else if (errno != ENOENT) {
+    const bool exists = lstat(path, &status) == 0;
+    if (!exists && errno != ENOENT)
         return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot create", path);
-    }
-    folder = beside(path, ".", "", "", err);
-    if (folder == NULL)
+    /* Renaming over a device would remove it; through a link the file behind it is replaced. */
+    if (exists && stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+        return tf_fail(err, TF_CANTCREATE, "%s: %s", path, irregular(&status));
+    code = tf_path_creatable(path, err);
+    if (code == TF_OK)
+        code = tf_lock_check(path, false, err);
+    if (code == TF_OK && exists && !force)
+        code = refuse_existing(path, err);
+    return code;
+}
+
+/* What the stream writes with: as fopencookie wants it, 0 for a failure. The first one stays. */
+static ssize_t write_through(void *cookie, const char *data, size_t size)
+{
+    struct tf_out *out = cookie;
+
+    if (out->error == 0 && tf_path_write(out->fd, data, size) < 0)
+        out->error = errno;
+    errno = out->error;
+    return out->error == 0 ? (ssize_t)size : 0;
+}
+
+/* The stream over a descriptor that is still to come. */
+static enum tf_code open_stream(struct tf_out *out, struct tf_err *err)
+{
+    const cookie_io_functions_t calls = {.write = write_through};
+
+    out->buffer = tf_new(BUFFER, 1, "output buffer", err);
+    if (out->buffer == NULL)
         return TF_MEMORY;
-    rc = faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS);
-    tf_free(folder);
-    if (rc < 0)
-        return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot create", path);
+    out->file = fopencookie(out, "w", calls);
+    if (out->file == NULL)
+        return tf_fail(err, TF_MEMORY, "%s: out of memory for a stream", out->path);
+    setvbuf(out->file, out->buffer, _IOFBF, BUFFER);
     return TF_OK;
-}
-
-/* Does path still name the file behind fd? Its last owner may have renamed it before letting go of
- * the lock. */
-static bool is_same_file(int fd, const char *path)
-{
-    struct stat ours, named;
-
-    return fstat(fd, &ours) == 0 && lstat(path, &named) == 0 && ours.st_dev == named.st_dev &&
-           ours.st_ino == named.st_ino;
-}
-
-static int flock_retry(int fd)
-{
-    int rc;
-
-    do {
-        rc = flock(fd, LOCK_EX | LOCK_NB);
-    } while (rc < 0 && errno == EINTR);
-    return rc;
-}
-
-/* The .part, open and locked, or -1 with errno. */
-static int open_locked(const char *part)
-{
-    for (;;) {
-        int fd = open_retry(part, O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK);
-        if (fd < 0)
-            return -1;
-        if (flock_retry(fd) < 0) {
-            int saved = errno;
-            close(fd);
-            errno = saved;
-            return -1;
-        }
-        if (is_same_file(fd, part))
-            return fd;
-        close(fd);
-    }
 }
 
 /* Opens, locks and empties the .part. */
 static enum tf_code open_part(struct tf_out *out, struct tf_err *err)
 {
-    int fd = open_locked(out->part);
-
-    if (fd < 0 && errno == EWOULDBLOCK)
-        return tf_fail(err, TF_CANTCREATE, "%s: another program is writing it", out->path);
-    /* ftruncate refuses what is not a regular file. */
-    if (fd >= 0 && ftruncate(fd, 0) == 0)
-        out->file = fdopen(fd, "w");
-    if (out->file != NULL)
+    out->fd = tf_path_take(out->part);
+    if (out->fd >= 0)
         return TF_OK;
-    tf_fail_errno(err, TF_CANTCREATE, "%s: cannot create %s", out->path, out->part);
-    if (fd >= 0)
-        close(fd);
-    return TF_CANTCREATE;
-}
-
-/* The name behind symbolic links, so that it is the file that is replaced and not the link; the
- * name itself where there is none. */
-static char *follow(const char *path, struct tf_err *err)
-{
-    char real[PATH_MAX];
-
-    return tf_strdup(realpath(path, real) == NULL ? path : real, err);
+    if (errno == EWOULDBLOCK)
+        return tf_fail(err, TF_CANTCREATE, "%s: another program is writing it", out->path);
+    return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot create %s", out->path, out->part);
 }
 
 enum tf_code tf_out_open(struct tf_out *out, const char *path, bool force, struct tf_err *err)
 {
     enum tf_code code;
-    struct stat status;
 
-    *out = (struct tf_out){.force = force};
+    *out = (struct tf_out){.force = force, .fd = -1};
     code = tf_out_check(path, force, err);
     if (code != TF_OK)
         return code;
-    out->path = lstat(path, &status) == 0 && S_ISLNK(status.st_mode) ? follow(path, err)
-                                                                     : tf_strdup(path, err);
+    out->path = tf_path_target(path, err);
     if (out->path != NULL)
-        out->part = beside(out->path, ".", out->path + folder_length(out->path), ".part", err);
-    code = out->path == NULL || out->part == NULL ? TF_MEMORY : open_part(out, err);
+        out->part = tf_path_beside(out->path, ".", ".part", err);
+    code = out->path == NULL || out->part == NULL ? TF_MEMORY : open_stream(out, err);
+    if (code == TF_OK)
+        code = open_part(out, err);
+    /* Once more, now that who takes the lock sees our .part. */
+    if (code == TF_OK)
+        code = tf_lock_check(out->path, true, err);
     if (code != TF_OK)
         tf_out_close(out);
     return code;
@@ -310,72 +238,29 @@ enum tf_code tf_out_open(struct tf_out *out, const char *path, bool force, struc
 
 enum tf_code tf_out_write(struct tf_out *out, const void *data, size_t size, struct tf_err *err)
 {
-    /* stdio goes on after short writes; EINTR does not reach writers of regular files. */
     if (fwrite(data, 1, size, out->file) != size)
         return tf_fail_errno(err, TF_IO, "%s: cannot write", out->path);
     out->at += size;
     return TF_OK;
 }
 
-static int fsync_retry(int fd)
-{
-    int rc;
-
-    do {
-        rc = fsync(fd);
-    } while (rc < 0 && errno == EINTR);
-    return rc;
-}
-
 enum tf_code tf_out_flush(struct tf_out *out, struct tf_err *err)
 {
-    /* After a failed write the bytes are still there, and fail again, with the reason. */
-    if (fflush(out->file) != 0 || fsync_retry(fileno(out->file)) < 0)
-        return tf_fail_errno(err, TF_IO, "%s: cannot write", out->path);
-    if (ferror(out->file))
-        return tf_fail(err, TF_IO, "%s: an earlier write failed", out->path);
-    return TF_OK;
+    (void)fflush(out->file); /* what fails is in out->error */
+    if (out->error == 0 && tf_path_fsync(out->fd) < 0)
+        out->error = errno;
+    if (out->error == 0)
+        return TF_OK;
+    errno = out->error;
+    return tf_fail_errno(err, TF_IO, "%s: cannot write", out->path);
 }
 
-/* Gives the .part its final name, unless that name is taken. Not every file system knows the flag;
- * there a hard link does the same, and where those are unknown too, a look before the leap has to
- * do. */
-static int rename_new(const char *part, const char *path)
+/* Ends the stream, the descriptor and with it the lock. */
+static int close_both(struct tf_out *out)
 {
-    struct stat status;
-
-    if (renameat2(AT_FDCWD, part, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return -1;
-    if (link(part, path) == 0)
-        return unlink(part);
-    if (errno == EEXIST)
-        return -1;
-    if (lstat(path, &status) == 0) {
-        errno = EEXIST;
-        return -1;
-    }
-    return rename(part, path);
-}
-
-/* So that the new name, too, survives a power cut. A folder that may not be read, or a file system
- * that cannot do it to folders, is no reason to fail. */
-static enum tf_code sync_folder(const char *path, struct tf_err *err)
-{
-    char *folder = beside(path, ".", "", "", err);
-    enum tf_code code = TF_OK;
-    int fd;
-
-    if (folder == NULL)
-        return TF_MEMORY;
-    fd = open_retry(folder, O_RDONLY | O_DIRECTORY);
-    if (fd < 0 ? errno != EACCES : fsync_retry(fd) < 0 && errno != EINVAL)
-        code = tf_fail_errno(err, TF_IO, "%s: cannot sync its folder", path);
-    if (fd >= 0)
-        close(fd);
-    tf_free(folder);
-    return code;
+    fclose(out->file);
+    out->file = NULL;
+    return out->fd < 0 ? 0 : tf_path_close(out->fd);
 }
 
 enum tf_code tf_out_commit(struct tf_out *out, struct tf_err *err)
@@ -385,22 +270,24 @@ enum tf_code tf_out_commit(struct tf_out *out, struct tf_err *err)
 
     if (code != TF_OK)
         return code;
-    rc = out->force ? rename(out->part, out->path) : rename_new(out->part, out->path);
+    rc = out->force ? rename(out->part, out->path) : tf_path_rename_new(out->part, out->path);
     if (rc < 0 && errno == EEXIST)
         return refuse_existing(out->path, err);
     if (rc < 0)
         return tf_fail_errno(err, TF_CANTCREATE, "%s: cannot create", out->path);
-    fclose(out->file); /* ends the lock; nothing is left to write */
-    out->file = NULL;
-    return sync_folder(out->path, err);
+    if (close_both(out) < 0)
+        return tf_fail_errno(err, TF_IO, "%s: cannot close", out->path);
+    return tf_path_sync_folder(out->path, err);
 }
 
 void tf_out_close(struct tf_out *out)
 {
     if (out->file != NULL) {
-        unlink(out->part); /* while the lock is held: it is still ours */
-        fclose(out->file);
+        if (out->fd >= 0 && out->part != NULL)
+            unlink(out->part); /* while the lock is held: it is still ours */
+        (void)close_both(out);
     }
+    tf_free(out->buffer);
     tf_free(out->path);
     tf_free(out->part);
     *out = (struct tf_out){0};

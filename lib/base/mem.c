@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#endif
 
 /* calloc's block is larger than asked for: the aligned bytes begin somewhere in it, and the pointer
  * to free stands just before them. So pages that calloc got fresh from the system stay untouched
@@ -24,6 +29,8 @@ void *tf_new(size_t count, size_t size, const char *what, struct tf_err *err)
     aligned = raw + sizeof(raw);
     aligned += -(uintptr_t)aligned % TF_ALIGN;
     memcpy(aligned - sizeof(raw), &raw, sizeof(raw));
+    /* What alignment leaves over is out of bounds, too, where AddressSanitizer looks on. */
+    ASAN_POISON_MEMORY_REGION(aligned + bytes, (size_t)(raw + total - (aligned + bytes)));
     return aligned;
 }
 

@@ -62,6 +62,7 @@ void tf_pack(float *to, struct tf_view b, size_t k, size_t n)
     const size_t panels = columns / nr, blocks = (k + kc - 1) / kc;
 #pragma omp parallel for schedule(static) if (tf_worth_threads(k * n))
     for (size_t task = 0; task < blocks * panels; task++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): without panels there are no tasks */
         const size_t p = task / panels * kc, j = task % panels * nr;
         const size_t depth = smaller(kc, k - p), count = smaller(nr, n - j);
         float *at = to + p * columns + j * depth;

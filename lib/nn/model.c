@@ -55,7 +55,8 @@ static enum tf_code shape_check(const struct tf_shape *s, struct tf_err *err)
 
 size_t tf_rotated(const struct tf_shape *shape)
 {
-    return (size_t)((double)(shape->width / shape->heads) * shape->rotary_pct);
+    const size_t head_width = shape->width / shape->heads;
+    return (size_t)((double)head_width * shape->rotary_pct);
 }
 
 static struct tf_table *describe(struct tf_model *model, const char *name, size_t rows, size_t cols,

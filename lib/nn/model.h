@@ -124,6 +124,10 @@ void tf_gradients_finish(struct tf_run *run);
 /* Logits of rows row .. row+count of the last forward pass: out is count x vocab, row after row. */
 void tf_logits(struct tf_run *run, size_t row, size_t count, float *out);
 
+/* TF_RUN_TRAIN: what the tokens of Pattention p of a layer got of one row of the last forward pass:
+ * S = act(A), N floats into out. */
+void tf_run_scores(const struct tf_run *run, size_t layer, int p, size_t row, float *out);
+
 /* TF_RUN_CACHE: stream `to` continues from the cached positions 0..length of stream `from`. */
 void tf_cache_copy(struct tf_run *run, size_t from, size_t to, size_t length);
 

@@ -58,6 +58,12 @@ void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t 
     tf_affine_forward(rows, run->hidden, model->norm_weight, model->norm_bias);
 }
 
+void tf_run_scores(const struct tf_run *run, size_t layer, int p, size_t row, float *out)
+{
+    tf_pattention_scores(&run->model->layers[layer].at[p], run->model->shape.norm,
+                         &run->kept[layer].scores[p], row, out);
+}
+
 /* dx of a Pattention into `dx` (or added to it), and its tables' gradients. */
 static void project_back(struct tf_run *run, size_t layer, int p, struct tf_matrix x,
                          struct tf_matrix g, struct tf_matrix dx, bool add)

@@ -148,6 +148,14 @@ void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
                       scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size);
 }
 
+void tf_pattention_scores(const struct tf_pattention *layer, enum tf_norm norm,
+                          const struct tf_scores *scores, size_t row, float *s)
+{
+    float unused[2];
+    activate(norm, layer->keys->scale, layer->keys->rows, s, scores->a + row * scores->stride,
+             unused);
+}
+
 void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows,
                             struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx, bool add,
                             const struct tf_scores *scores, const struct tf_pattention_back *back)

@@ -55,6 +55,10 @@ void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
                            struct tf_matrix y, struct tf_matrix residual,
                            const struct tf_scores *scores, const struct tf_scratch *scratch);
 
+/* S = act(A) of one row of a forward pass that kept its scores, into s (N floats). */
+void tf_pattention_scores(const struct tf_pattention *layer, enum tf_norm norm,
+                          const struct tf_scores *scores, size_t row, float *s);
+
 /* Buffers of a backward pass, shared by all layers. */
 struct tf_pattention_back {
     float *s, *da; /* (T,N) each, `stride` apart */

@@ -2,6 +2,8 @@
 
 #include "store/bytes.h"
 #include "store/frame.h"
+#include <omp.h>
+#include <zstd_errors.h>
 
 /* ---- numbers ---- */
 
@@ -120,15 +122,35 @@ static inline void split(uint8_t *restrict planes, const uint8_t *restrict raw, 
             planes[p * n + i] = raw[i * width + width - 1 - p];
 }
 
+/* Numbers first .. first+count of n. */
 static inline void join(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n,
-                        size_t width)
+                        size_t first, size_t count, size_t width)
 {
     for (size_t p = 0; p < width; p++)
-        for (size_t i = 0; i < n; i++)
-            raw[i * width + width - 1 - p] = planes[p * n + i];
+        for (size_t i = 0; i < count; i++)
+            raw[i * width + width - 1 - p] = planes[p * n + first + i];
+}
+
+void tf_codec_join(uint8_t *raw, enum tf_filter filter, size_t width, const uint8_t *decoded,
+                   size_t size, size_t first, size_t count)
+{
+    if (filter == TF_FILTER_NONE)
+        memcpy(raw, decoded + first * width, count * width);
+    else if (width == 4) /* a constant, so that the compiler can unroll */
+        join(raw, decoded, size / 4, first, count, 4);
+    else
+        join(raw, decoded, size / width, first, count, width);
 }
 
 /* ---- zstd ---- */
+
+/* An error that zstd reports: `code`, unless it is about memory. */
+static enum tf_code fail_zstd(size_t error, enum tf_code code, struct tf_err *err)
+{
+    const bool memory = ZSTD_getErrorCode(error) == ZSTD_error_memory_allocation;
+
+    return tf_fail(err, memory ? TF_MEMORY : code, "zstd: %s", ZSTD_getErrorName(error));
+}
 
 ZSTD_CCtx *tf_codec_compressor(int level, struct tf_err *err)
 {
@@ -150,6 +172,15 @@ ZSTD_DCtx *tf_codec_decompressor(struct tf_err *err)
     if (context == NULL)
         tf_fail(err, TF_MEMORY, "out of memory: a zstd decompressor");
     return context;
+}
+
+int tf_codec_threads(uint64_t bytes_each)
+{
+    int threads = omp_get_max_threads();
+
+    while (threads > 1 && bytes_each > TF_CODEC_MEMORY / (unsigned)threads)
+        threads--;
+    return threads;
 }
 
 size_t tf_codec_bound(size_t raw)
@@ -176,31 +207,26 @@ enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t w
         ZSTD_inBuffer in = {count > 1 ? planes + p * n : raw, n, 0};
         left = ZSTD_compressStream2(context, &out, &in, p + 1 < count ? ZSTD_e_flush : ZSTD_e_end);
     }
+    if (left != 0 && !ZSTD_isError(left))
+        return tf_fail(err, TF_INTERNAL, "zstd: bound passed");
     if (left != 0)
-        return tf_fail(err, TF_INTERNAL, "zstd: %s",
-                       ZSTD_isError(left) ? ZSTD_getErrorName(left) : "bound passed");
+        return fail_zstd(left, TF_INTERNAL, err);
     *coded_size = out.pos;
     return TF_OK;
 }
 
-enum tf_code tf_codec_decode(ZSTD_DCtx *context, enum tf_filter filter, size_t width,
-                             const uint8_t *coded, size_t coded_size, uint8_t *planes, uint8_t *raw,
-                             size_t raw_size, struct tf_err *err)
+enum tf_code tf_codec_decode(ZSTD_DCtx *context, const uint8_t *coded, size_t coded_size,
+                             uint8_t *decoded, size_t size, struct tf_err *err)
 {
-    uint8_t *to = filter == TF_FILTER_PLANES ? planes : raw;
-    enum tf_code code = tf_frame_check(coded, coded_size, raw_size, err);
+    enum tf_code code = tf_frame_check(coded, coded_size, size, err);
     size_t got;
 
     if (code != TF_OK)
         return code;
-    got = ZSTD_decompressDCtx(context, to, raw_size, coded, coded_size);
+    got = ZSTD_decompressDCtx(context, decoded, size, coded, coded_size);
     if (ZSTD_isError(got))
-        return tf_fail(err, TF_DATA, "zstd: %s", ZSTD_getErrorName(got));
-    if (got != raw_size)
-        return tf_fail(err, TF_DATA, "%zu bytes decoded, the record says %zu", got, raw_size);
-    if (filter == TF_FILTER_PLANES && width == 4)
-        join(raw, planes, raw_size / 4, 4);
-    else if (filter == TF_FILTER_PLANES)
-        join(raw, planes, raw_size / width, width);
+        return fail_zstd(got, TF_DATA, err);
+    if (got != size)
+        return tf_fail(err, TF_DATA, "%zu bytes decoded, the record says %zu", got, size);
     return TF_OK;
 }

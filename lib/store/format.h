@@ -21,6 +21,9 @@ enum tf_blob { TF_BLOB_CONFIG, TF_BLOB_TOKENIZER, TF_BLOB_STATE, TF_BLOB_LINEAGE
 #define TF_MAX_NAME 255u
 #define TF_MAX_CHUNK_RAW (16u << 20)
 #define TF_MAX_DIRECTORY_RAW (64u << 20)
+/* A directory may decode to this much and a quarter of its file's size: that of a large file is a
+ * ten-thousandth of it, and a small file must not cost a reader much memory. */
+#define TF_SMALL_DIRECTORY_RAW (16u << 20)
 
 /* What a table record says. rows x cols numbers; row_group ties tables whose row counts must agree
  * (0: none). */

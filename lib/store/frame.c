@@ -24,11 +24,16 @@ enum tf_code tf_checksum_fail(struct tf_err *err, uint64_t stored, uint64_t comp
                    computed);
 }
 
+bool tf_frame_intact(const uint8_t in[TF_FRAME_SIZE])
+{
+    return tf_get_u64(in + HASH_AT) == XXH3_64bits(in, HASH_AT);
+}
+
 static enum tf_code check_hash(const uint8_t *in, struct tf_err *err)
 {
-    uint64_t stored = tf_get_u64(in + HASH_AT), computed = XXH3_64bits(in, HASH_AT);
-
-    return stored == computed ? TF_OK : tf_checksum_fail(err, stored, computed);
+    return tf_frame_intact(in)
+               ? TF_OK
+               : tf_checksum_fail(err, tf_get_u64(in + HASH_AT), XXH3_64bits(in, HASH_AT));
 }
 
 static enum tf_code check_zero(const uint8_t *in, size_t from, size_t to, struct tf_err *err)
@@ -65,7 +70,7 @@ void tf_header_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_header *header)
 enum tf_code tf_header_unpack(struct tf_header *header, const uint8_t in[TF_FRAME_SIZE],
                               struct tf_err *err)
 {
-    if (memcmp(in, header_magic, TF_MAGIC_SIZE) != 0)
+    if (!tf_header_begins(in))
         return tf_fail(err, TF_DATA, "not a TokenFormer checkpoint");
     /* Before the checksum: a later major version may lay out all that follows in another way. */
     header->major = tf_get_u16(in + MAJOR);
@@ -99,6 +104,16 @@ enum { /* offsets */
        TRAILER_RESERVED = 48
 };
 
+bool tf_header_begins(const uint8_t *in)
+{
+    return memcmp(in, header_magic, TF_MAGIC_SIZE) == 0;
+}
+
+bool tf_trailer_begins(const uint8_t *in)
+{
+    return memcmp(in, trailer_magic, TF_MAGIC_SIZE) == 0;
+}
+
 void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *trailer)
 {
     memset(out, 0, TF_FRAME_SIZE);
@@ -112,9 +127,9 @@ void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *traile
 }
 
 enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_FRAME_SIZE],
-                               uint64_t file_size, struct tf_err *err)
+                               uint64_t have, struct tf_err *err)
 {
-    uint64_t end = file_size - TF_FRAME_SIZE; /* of the directory */
+    uint64_t end; /* of the directory */
 
     if (check_hash(in, err) != TF_OK || check_zero(in, TRAILER_RESERVED, HASH_AT, err) != TF_OK)
         return tf_context(err, "trailer");
@@ -123,21 +138,21 @@ enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_F
     trailer->directory_raw = tf_get_u32(in + DIRECTORY_RAW);
     trailer->directory_hash = tf_get_u64(in + DIRECTORY_HASH);
     trailer->file_size = tf_get_u64(in + FILE_SIZE);
-    if (trailer->file_size != file_size)
-        return tf_fail(err, TF_DATA,
-                       "trailer: says the file has %" PRIu64 " bytes, it has %" PRIu64,
-                       trailer->file_size, file_size);
-    if (trailer->directory_offset < TF_FRAME_SIZE || trailer->directory_offset > end ||
+    end = trailer->file_size - TF_FRAME_SIZE;
+    if (trailer->file_size < 2 * TF_FRAME_SIZE || trailer->directory_offset < TF_FRAME_SIZE ||
+        trailer->directory_offset > end ||
         trailer->directory_coded != end - trailer->directory_offset)
         return tf_fail(err, TF_DATA,
                        "trailer: directory of %" PRIu32 " bytes at byte %" PRIu64
                        " does not end at the trailer, at byte %" PRIu64,
                        trailer->directory_coded, trailer->directory_offset, end);
     if (trailer->directory_raw > TF_MAX_DIRECTORY_RAW ||
+        trailer->directory_raw > TF_SMALL_DIRECTORY_RAW + have / 4 ||
         !tf_frame_can_hold(trailer->directory_coded, trailer->directory_raw))
         return tf_fail(err, TF_DATA,
-                       "trailer: a directory of %" PRIu32 " bytes in %" PRIu32 " is out of bounds",
-                       trailer->directory_raw, trailer->directory_coded);
+                       "trailer: a directory of %" PRIu32 " bytes in %" PRIu32
+                       ", in a file of %" PRIu64 ", is out of bounds",
+                       trailer->directory_raw, trailer->directory_coded, have);
     return TF_OK;
 }
 
@@ -164,9 +179,11 @@ enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw,
         return tf_fail(err, TF_DATA, "zstd window of 2^%d bytes, at most 2^%d",
                        (coded[5] >> 3) + 10, WINDOW_LOG_MAX);
     declared = ZSTD_getFrameContentSize(coded, coded_size);
+    if (declared == ZSTD_CONTENTSIZE_UNKNOWN || declared == ZSTD_CONTENTSIZE_ERROR)
+        return tf_fail(err, TF_DATA, "zstd frame declares no size, the record %zu bytes", raw);
     if (declared != raw)
-        return tf_fail(err, TF_DATA, "zstd frame declares %lld bytes, the record %zu",
-                       (long long)declared, raw);
+        return tf_fail(err, TF_DATA, "zstd frame declares %llu bytes, the record %zu", declared,
+                       raw);
     if (ZSTD_findFrameCompressedSize(coded, coded_size) != coded_size)
         return tf_fail(err, TF_DATA, "zstd frame does not have the recorded %zu bytes", coded_size);
     return TF_OK;
@@ -233,7 +250,7 @@ static enum tf_code explain_ending(const struct tf_in *in, struct tf_err *err)
         code = tf_in_read(in, at, magic, sizeof(magic), err);
         if (code != TF_OK)
             return code;
-        if (memcmp(magic, trailer_magic, sizeof(magic)) == 0)
+        if (tf_trailer_begins(magic))
             return tf_fail(err, TF_DATA,
                            "the checkpoint ends at byte %" PRIu64 ", the file at byte %" PRIu64
                            ": something was appended",
@@ -267,7 +284,12 @@ enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header,
         code = tf_in_read(in, in->size - TF_FRAME_SIZE, bytes, sizeof(bytes), err);
     if (code != TF_OK)
         return code;
-    if (memcmp(bytes, trailer_magic, TF_MAGIC_SIZE) != 0)
+    if (!tf_trailer_begins(bytes))
         return explain_ending(in, err);
-    return tf_trailer_unpack(trailer, bytes, in->size, err);
+    code = tf_trailer_unpack(trailer, bytes, in->size, err);
+    if (code == TF_OK && trailer->file_size != in->size)
+        return tf_fail(err, TF_DATA,
+                       "trailer: says the file has %" PRIu64 " bytes, it has %" PRIu64,
+                       trailer->file_size, in->size);
+    return code;
 }

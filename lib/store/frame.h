@@ -31,11 +31,17 @@ TF_MUST_USE enum tf_code tf_header_unpack(struct tf_header *header, const uint8_
                                           struct tf_err *err);
 
 void tf_trailer_pack(uint8_t out[TF_FRAME_SIZE], const struct tf_trailer *trailer);
-/* Checks checksum, reserved bytes, and that header, directory and trailer fit in file_size bytes
- * exactly. */
+/* Checks checksum, reserved bytes, that header, directory and trailer fit exactly in the bytes that
+ * it says the file has, and that a file of `have` bytes may have such a directory. */
 TF_MUST_USE enum tf_code tf_trailer_unpack(struct tf_trailer *trailer,
-                                           const uint8_t in[TF_FRAME_SIZE], uint64_t file_size,
+                                           const uint8_t in[TF_FRAME_SIZE], uint64_t have,
                                            struct tf_err *err);
+/* Do these TF_MAGIC_SIZE bytes begin a header, or a trailer? */
+bool tf_header_begins(const uint8_t *in);
+bool tf_trailer_begins(const uint8_t *in);
+#define TF_TRAILER_FIRST 0x55 /* the first of them */
+/* Is the checksum of this header, or trailer, right? */
+bool tf_frame_intact(const uint8_t in[TF_FRAME_SIZE]);
 
 /* Reads and checks both. Where there is no trailer, walks the frames to say why. */
 TF_MUST_USE enum tf_code tf_frames_open(const struct tf_in *in, struct tf_header *header,

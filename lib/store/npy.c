@@ -19,6 +19,21 @@ static const struct {
 
 enum { TYPES = sizeof(types) / sizeof(types[0]) };
 
+size_t tf_npy_width(enum tf_npy_type type)
+{
+    return types[type].width;
+}
+
+enum tf_npy_type tf_npy_type_of(enum tf_dtype dtype)
+{
+    return dtype == TF_F16 ? TF_NPY_F2 : dtype == TF_BF16 ? TF_NPY_U2 : TF_NPY_F4;
+}
+
+enum tf_dtype tf_npy_dtype(enum tf_npy_type type)
+{
+    return type == TF_NPY_F2 ? TF_F16 : type == TF_NPY_U2 ? TF_BF16 : TF_F32;
+}
+
 /* ---- the header: a Python dictionary of three keys, in any order ---- */
 
 /* What the keys said. */
@@ -89,7 +104,8 @@ static enum tf_code read_descr(const char **in, struct tf_npy *npy, struct tf_er
             return TF_OK;
         }
     }
-    return tf_fail(err, TF_DATA, "type '%s', must be '<f4', '<f2', '<i4' or '<u2'", descr);
+    return tf_fail(err, TF_DATA, "type '%s'%s, must be '<f4', '<f2', '<i4' or '<u2'", descr,
+                   descr[0] == '>' ? ", which is big-endian" : "");
 }
 
 static enum tf_code read_shape(const char **in, struct tf_npy *npy, struct tf_err *err)
@@ -138,7 +154,9 @@ static enum tf_code read_item(const char **in, struct description *found, struct
     if (has == &found->has_shape)
         return read_shape(in, found->npy, err);
     if (!accept(in, "False"))
-        return tf_fail(err, TF_DATA, "fortran_order is not False: only C order is read");
+        return tf_fail(err, TF_DATA,
+                       "fortran_order is not False: only C order is read, as "
+                       "numpy.ascontiguousarray makes it");
     return TF_OK;
 }
 
@@ -195,28 +213,25 @@ static enum tf_code read_prefix(const struct tf_in *in, size_t *start, size_t *s
     return TF_OK;
 }
 
-/* The bytes that the shape and type need, which must be all that is left. */
-static enum tf_code count_bytes(struct tf_npy *npy, uint64_t left, size_t max, struct tf_err *err)
+/* The bytes that the shape and type need must be all that is left. */
+static enum tf_code check_size(const struct tf_npy *npy, struct tf_err *err)
 {
-    size_t bytes = types[npy->type].width;
+    uint64_t left = npy->in.size - npy->start, bytes = tf_npy_width(npy->type);
 
     for (int i = 0; i < npy->dims; i++)
-        if (npy->shape[i] > SIZE_MAX || !tf_mul(&bytes, bytes, (size_t)npy->shape[i]))
-            return tf_fail(err, TF_DATA, "its dimensions multiply to more than %zu bytes",
-                           SIZE_MAX);
+        if (__builtin_mul_overflow(bytes, npy->shape[i], &bytes))
+            return tf_fail(err, TF_DATA, "its dimensions multiply to more than %" PRIu64 " bytes",
+                           UINT64_MAX);
     if (bytes != left)
-        return tf_fail(err, TF_DATA, "its shape needs %zu bytes of data, it has %" PRIu64, bytes,
-                       left);
-    if (bytes > max)
-        return tf_fail(err, TF_MEMORY, "%zu bytes of data, the limit is %zu", bytes, max);
-    npy->size = bytes;
+        return tf_fail(err, TF_DATA, "its shape needs %" PRIu64 " bytes of data, it has %" PRIu64,
+                       bytes, left);
     return TF_OK;
 }
 
-static enum tf_code load(struct tf_npy *out, const struct tf_in *in, size_t max, struct tf_err *err)
+static enum tf_code read_header(struct tf_npy *npy, struct tf_err *err)
 {
     size_t start = 0, size = 0;
-    enum tf_code code = read_prefix(in, &start, &size, err);
+    enum tf_code code = read_prefix(&npy->in, &start, &size, err);
     char *header;
 
     if (code != TF_OK)
@@ -224,39 +239,47 @@ static enum tf_code load(struct tf_npy *out, const struct tf_in *in, size_t max,
     header = tf_new(size + 1, 1, "npy header", err);
     if (header == NULL)
         return TF_MEMORY;
-    code = tf_in_read(in, start, header, size, err);
+    npy->start = start + size;
+    code = tf_in_read(&npy->in, start, header, size, err);
     if (code == TF_OK) {
-        code = read_description(header, size, out, err);
+        code = read_description(header, size, npy, err);
         if (code == TF_OK)
-            code = count_bytes(out, in->size - start - size, max, err);
+            code = check_size(npy, err);
         if (code != TF_OK)
-            tf_context(err, "%s", in->path);
+            tf_context(err, "%s", npy->in.path);
     }
     tf_free(header);
-    if (code != TF_OK)
-        return code;
-    out->data = tf_new(out->size, 1, "npy data", err);
-    return out->data == NULL ? TF_MEMORY : tf_in_read(in, start + size, out->data, out->size, err);
-}
-
-enum tf_code tf_npy_load(struct tf_npy *out, const char *path, size_t max, struct tf_err *err)
-{
-    struct tf_in in;
-    enum tf_code code = tf_in_open(&in, path, err);
-
-    *out = (struct tf_npy){0};
-    if (code != TF_OK)
-        return code;
-    code = load(out, &in, max, err);
-    if (code != TF_OK)
-        tf_npy_fini(out);
-    tf_in_close(&in);
     return code;
 }
 
-void tf_npy_fini(struct tf_npy *npy)
+enum tf_code tf_npy_open(struct tf_npy *out, const char *path, struct tf_err *err)
 {
-    tf_free(npy->data);
+    enum tf_code code;
+
+    *out = (struct tf_npy){0};
+    code = tf_in_open(&out->in, path, err);
+    if (code == TF_OK)
+        code = read_header(out, err);
+    if (code != TF_OK)
+        tf_npy_close(out);
+    return code;
+}
+
+enum tf_code tf_npy_read(const struct tf_npy *npy, uint64_t row, uint64_t count, void *out,
+                         struct tf_err *err)
+{
+    uint64_t row_size = tf_npy_width(npy->type) * npy->shape[1] * npy->shape[2];
+
+    if (row > npy->shape[0] || count > npy->shape[0] - row)
+        return tf_fail(err, TF_INTERNAL,
+                       "%s: %" PRIu64 " rows from row %" PRIu64 " wanted, it has %" PRIu64,
+                       npy->in.path, count, row, npy->shape[0]);
+    return tf_in_read(&npy->in, npy->start + row * row_size, out, count * row_size, err);
+}
+
+void tf_npy_close(struct tf_npy *npy)
+{
+    tf_in_close(&npy->in);
     *npy = (struct tf_npy){0};
 }
 

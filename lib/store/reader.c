@@ -1,22 +1,13 @@
 #include "store/reader.h"
 
-#include "base/io.h"
 #include "base/mem.h"
 #include "store/codec.h"
+#include "store/decode.h"
 #include "store/digest.h"
-#include "store/directory.h"
-#include "store/frame.h"
+#include "store/store.h"
 #include <inttypes.h>
-#include <omp.h>
 #include <string.h>
 #include <xxhash.h>
-
-struct tf_store {
-    struct tf_in in;
-    struct tf_header header;
-    struct tf_directory directory;
-    uint64_t *first_rows; /* of each chunk, in its table */
-};
 
 /* ---- opening ---- */
 
@@ -25,43 +16,17 @@ static enum tf_code decode_directory(const struct tf_trailer *trailer, const uin
                                      uint8_t **raw, struct tf_err *err)
 {
     size_t coded_size = trailer->directory_coded, raw_size = trailer->directory_raw;
-    uint64_t hash = XXH3_64bits(coded, coded_size);
+    enum tf_code code = tf_frame_check(coded, coded_size, raw_size, err);
     ZSTD_DCtx *context;
-    enum tf_code code;
 
-    if (hash != trailer->directory_hash)
-        return tf_checksum_fail(err, trailer->directory_hash, hash);
-    code = tf_frame_check(coded, coded_size, raw_size, err);
     if (code != TF_OK)
         return code;
     *raw = tf_new(raw_size, 1, "raw bytes", err);
     context = tf_codec_decompressor(err);
-    code = *raw == NULL || context == NULL ? TF_MEMORY
-                                           : tf_codec_decode(context, TF_FILTER_NONE, 1, coded,
-                                                             coded_size, NULL, *raw, raw_size, err);
+    code = *raw == NULL || context == NULL
+               ? TF_MEMORY
+               : tf_codec_decode(context, coded, coded_size, *raw, raw_size, err);
     ZSTD_freeDCtx(context);
-    return code;
-}
-
-static enum tf_code read_directory(struct tf_store *store, const struct tf_trailer *trailer,
-                                   uint64_t max_memory, struct tf_err *err)
-{
-    uint64_t start = trailer->directory_offset;
-    uint8_t *coded = tf_new(trailer->directory_coded, 1, "coded directory", err), *raw = NULL;
-    enum tf_code code = TF_MEMORY;
-
-    if (coded != NULL)
-        code = tf_in_read(&store->in, start, coded, trailer->directory_coded, err);
-    if (code == TF_OK) {
-        code = decode_directory(trailer, coded, &raw, err);
-        if (code == TF_OK)
-            code = tf_directory_unpack(&store->directory, raw, trailer->directory_raw,
-                                       TF_FRAME_SIZE, start, max_memory, err);
-        if (code != TF_OK)
-            code = tf_context(err, "directory");
-    }
-    tf_free(raw);
-    tf_free(coded);
     return code;
 }
 
@@ -86,6 +51,39 @@ static enum tf_code count_rows(struct tf_store *store, struct tf_err *err)
     return TF_OK;
 }
 
+enum tf_code tf_store_index(struct tf_store *store, const struct tf_trailer *trailer, uint64_t at,
+                            uint64_t max_memory, struct tf_err *err)
+{
+    uint8_t *coded = tf_new(trailer->directory_coded, 1, "coded directory", err), *raw = NULL;
+    enum tf_code code = TF_MEMORY;
+    uint64_t hash;
+
+    if (coded == NULL)
+        return TF_MEMORY;
+    code = tf_in_read(&store->in, at, coded, trailer->directory_coded, err);
+    if (code != TF_OK)
+        goto done;
+    hash = XXH3_64bits(coded, trailer->directory_coded);
+    if (hash != trailer->directory_hash) {
+        tf_checksum_fail(err, trailer->directory_hash, hash);
+        tf_context(err, "directory");
+        code = TF_NO;
+        goto done;
+    }
+    code = decode_directory(trailer, coded, &raw, err);
+    if (code == TF_OK)
+        code = tf_directory_unpack(&store->directory, raw, trailer->directory_raw, TF_FRAME_SIZE,
+                                   trailer->directory_offset, max_memory, err);
+    if (code == TF_OK)
+        code = count_rows(store, err);
+    else
+        tf_context(err, "directory");
+done:
+    tf_free(raw);
+    tf_free(coded);
+    return code;
+}
+
 enum tf_code tf_store_open(struct tf_store **out, const char *path, uint64_t max_memory,
                            struct tf_err *err)
 {
@@ -103,9 +101,7 @@ enum tf_code tf_store_open(struct tf_store **out, const char *path, uint64_t max
     }
     code = tf_frames_open(&store->in, &store->header, &trailer, err);
     if (code == TF_OK)
-        code = read_directory(store, &trailer, max_memory, err);
-    if (code == TF_OK)
-        code = count_rows(store, err);
+        code = tf_store_index(store, &trailer, trailer.directory_offset, max_memory, err);
     if (code == TF_OK) {
         *out = store;
         return TF_OK;
@@ -193,259 +189,110 @@ enum tf_code tf_store_editable(const struct tf_store *store, struct tf_err *err)
                                   store->in.path, unknown);
 }
 
-/* ---- chunks ---- */
+/* ---- rows ---- */
 
-static enum tf_code chunk_context(const struct tf_store *store, size_t table, uint32_t chunk,
-                                  struct tf_err *err)
+static enum tf_code read_once(const struct tf_request *request, struct tf_err *err)
 {
-    return tf_context(err, "%s: table %s: chunk %" PRIu32, store->in.path,
-                      store->directory.tables[table].name, chunk);
-}
+    struct tf_team team = {0};
+    enum tf_code code = tf_team_read(&team, request, err);
 
-enum tf_code tf_store_read_coded(const struct tf_store *store, size_t table, uint32_t chunk,
-                                 void *out, struct tf_err *err)
-{
-    const struct tf_chunk_info *info =
-        &store->directory.chunks[store->directory.tables[table].first_chunk + chunk];
-    enum tf_code code = tf_in_read(&store->in, info->offset, out, info->coded, err);
-    uint64_t hash;
-
-    if (code != TF_OK)
-        return code;
-    hash = XXH3_64bits(out, info->coded);
-    if (hash == info->coded_hash)
-        return TF_OK;
-    tf_checksum_fail(err, info->coded_hash, hash);
-    return chunk_context(store, table, chunk, err);
-}
-
-/* What one thread needs to decode a chunk. */
-struct decoder {
-    ZSTD_DCtx *context;
-    uint8_t *coded, *planes, *raw; /* room for the largest chunk */
-};
-
-/* Rows of a table, and where they go: as f32, as they are stored, or nowhere when they are only
- * checked. */
-struct request {
-    const struct tf_store *store;
-    size_t table;
-    uint64_t row, count;
-    float *floats;
-    size_t stride;  /* floats from row to row */
-    uint8_t *bytes; /* packed */
-};
-
-static void decoder_fini(struct decoder *decoder)
-{
-    ZSTD_freeDCtx(decoder->context);
-    tf_free(decoder->coded);
-    tf_free(decoder->planes);
-    tf_free(decoder->raw);
-}
-
-/* For the table's chunks first .. last. */
-static enum tf_code decoder_init(struct decoder *decoder, const struct request *request,
-                                 uint32_t first, uint32_t last, struct tf_err *err)
-{
-    const struct tf_directory *directory = &request->store->directory;
-    size_t coded = 0, raw = 0;
-
-    for (uint32_t c = first; c <= last; c++) {
-        const struct tf_chunk_info *chunk =
-            &directory->chunks[directory->tables[request->table].first_chunk + c];
-        coded = chunk->coded > coded ? chunk->coded : coded;
-        raw = chunk->raw > raw ? chunk->raw : raw;
-    }
-    decoder->context = tf_codec_decompressor(err);
-    decoder->coded = tf_new(coded, 1, "coded chunk", err);
-    decoder->planes = tf_new(raw, 1, "chunk", err);
-    decoder->raw = tf_new(raw, 1, "chunk", err);
-    return decoder->context == NULL || decoder->coded == NULL || decoder->planes == NULL ||
-                   decoder->raw == NULL
-               ? TF_MEMORY
-               : TF_OK;
-}
-
-/* Copies those of a decoded chunk's rows that were asked for. */
-static void deliver(const struct request *request, const struct tf_table_info *table,
-                    uint64_t chunk_row, uint64_t rows, const uint8_t *raw)
-{
-    uint64_t from = request->row > chunk_row ? request->row : chunk_row,
-             end = request->row + request->count;
-    size_t row_size = (size_t)table->cols * tf_dtype_width(table->dtype);
-
-    if (end > chunk_row + rows)
-        end = chunk_row + rows;
-    raw += (from - chunk_row) * row_size;
-    if (request->bytes != NULL)
-        memcpy(request->bytes + (from - request->row) * row_size, raw, (end - from) * row_size);
-    if (request->floats != NULL)
-        for (uint64_t row = from; row < end; row++, raw += row_size)
-            tf_dtype_unpack(request->floats + (row - request->row) * request->stride, table->dtype,
-                            raw, table->cols);
-}
-
-static enum tf_code decode_chunk(const struct request *request, struct decoder *decoder,
-                                 uint32_t chunk, struct tf_err *err)
-{
-    const struct tf_directory *directory = &request->store->directory;
-    const struct tf_table_info *table = &directory->tables[request->table];
-    const struct tf_chunk_info *info = &directory->chunks[table->first_chunk + chunk];
-    enum tf_code code =
-        tf_store_read_coded(request->store, request->table, chunk, decoder->coded, err);
-    uint64_t hash;
-
-    if (code != TF_OK)
-        return code;
-    code =
-        tf_codec_decode(decoder->context, table->filter, tf_dtype_width(table->dtype),
-                        decoder->coded, info->coded, decoder->planes, decoder->raw, info->raw, err);
-    if (code != TF_OK)
-        return chunk_context(request->store, request->table, chunk, err);
-    hash = XXH3_64bits(decoder->raw, info->raw);
-    if (hash != info->raw_hash) {
-        tf_checksum_fail(err, info->raw_hash, hash);
-        tf_context(err, "decoded rows");
-        return chunk_context(request->store, request->table, chunk, err);
-    }
-    deliver(request, table, request->store->first_rows[table->first_chunk + chunk], info->rows,
-            decoder->raw);
-    return TF_OK;
-}
-
-/* The chunk of a table that holds a row. */
-static uint32_t find_chunk(const struct tf_store *store, const struct tf_table_info *table,
-                           uint64_t row)
-{
-    const uint64_t *first_rows = store->first_rows + table->first_chunk;
-    uint32_t low = 0, high = table->chunk_count; /* first_rows[low] <= row < first_rows[high] */
-
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (first_rows[middle] <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* Decodes chunks first .. last in parallel. Of several errors the one of the lowest chunk is
- * reported. */
-static enum tf_code decode_chunks(const struct request *request, uint32_t first, uint32_t last,
-                                  struct tf_err *err)
-{
-    int threads = omp_get_max_threads(), made = 0;
-    struct decoder *decoders;
-    struct tf_err lowest = {0};
-    uint32_t failed = UINT32_MAX;
-    enum tf_code code = TF_OK;
-
-    if ((uint32_t)threads > last - first + 1)
-        threads = (int)(last - first + 1);
-    decoders = tf_new((size_t)threads, sizeof(*decoders), "decoders", err);
-    if (decoders == NULL)
-        return TF_MEMORY;
-    while (made < threads && code == TF_OK)
-        code = decoder_init(&decoders[made++], request, first, last, err);
-    if (code == TF_OK) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (uint32_t chunk = first; chunk <= last; chunk++) {
-            struct tf_err mine = {0};
-
-            if (decode_chunk(request, &decoders[omp_get_thread_num()], chunk, &mine) != TF_OK) {
-#pragma omp critical(tf_store_lowest)
-                if (chunk < failed) {
-                    failed = chunk;
-                    lowest = mine;
-                }
-            }
-        }
-        code = lowest.code;
-        if (code != TF_OK && err != NULL)
-            *err = lowest;
-    }
-    while (made > 0)
-        decoder_fini(&decoders[--made]);
-    tf_free(decoders);
+    tf_team_fini(&team);
     return code;
-}
-
-static enum tf_code read_rows(const struct request *request, struct tf_err *err)
-{
-    const struct tf_table_info *table = &request->store->directory.tables[request->table];
-
-    if (request->row > table->rows || request->count > table->rows - request->row)
-        return tf_fail(
-            err, TF_INTERNAL,
-            "%s: table %s: %" PRIu64 " rows from row %" PRIu64 " wanted, it has %" PRIu64,
-            request->store->in.path, table->name, request->count, request->row, table->rows);
-    if (request->count == 0)
-        return TF_OK;
-    return decode_chunks(request, find_chunk(request->store, table, request->row),
-                         find_chunk(request->store, table, request->row + request->count - 1), err);
 }
 
 enum tf_code tf_store_read(const struct tf_store *store, size_t table, uint64_t row, uint64_t count,
                            float *out, size_t stride, struct tf_err *err)
 {
-    const struct request request = {.store = store,
-                                    .table = table,
-                                    .row = row,
-                                    .count = count,
-                                    .floats = out,
-                                    .stride = stride};
+    const struct tf_request request = {.store = store,
+                                       .table = table,
+                                       .row = row,
+                                       .count = count,
+                                       .floats = out,
+                                       .stride = stride};
 
-    return read_rows(&request, err);
+    return read_once(&request, err);
 }
 
 enum tf_code tf_store_read_raw(const struct tf_store *store, size_t table, uint64_t row,
                                uint64_t count, void *out, struct tf_err *err)
 {
-    const struct request request = {
+    const struct tf_request request = {
         .store = store, .table = table, .row = row, .count = count, .bytes = out};
 
-    return read_rows(&request, err);
+    return read_once(&request, err);
+}
+
+/* All rows of all tables. good, when there is one, has all chunks' states. */
+static enum tf_code check_all(const struct tf_store *store, bool *good, struct tf_err *err)
+{
+    struct tf_team team = {0};
+    enum tf_code code = TF_OK;
+
+    for (size_t i = 0; i < store->directory.table_count && code == TF_OK; i++) {
+        const struct tf_table_info *table = &store->directory.tables[i];
+        const struct tf_request request = {.store = store,
+                                           .table = i,
+                                           .count = table->rows,
+                                           .good = good == NULL ? NULL : good + table->first_chunk};
+
+        code = tf_team_read(&team, &request, err);
+    }
+    tf_team_fini(&team);
+    return code;
 }
 
 enum tf_code tf_store_verify(const struct tf_store *store, struct tf_err *err)
 {
-    for (size_t i = 0; i < store->directory.table_count; i++) {
-        const struct request request = {
-            .store = store, .table = i, .count = store->directory.tables[i].rows};
-        enum tf_code code = read_rows(&request, err);
+    return check_all(store, NULL, err);
+}
 
-        if (code != TF_OK)
-            return code;
-    }
-    return TF_OK;
+enum tf_code tf_store_try_chunks(const struct tf_store *store, bool *good, struct tf_err *err)
+{
+    return check_all(store, good, err);
 }
 
 /* ---- digests ---- */
 
-/* The hash of a table's raw rows; leaves `hash` as it was, empty. */
-static enum tf_code digest_table(const struct tf_store *store, size_t table, struct tf_hash *hash,
-                                 struct tf_digest *out, struct tf_err *err)
+/* Bytes of decoded rows that a digest takes in one go: chunks enough for all threads. */
+enum { DIGEST_ROOM = 8 << 20 };
+
+/* How many of a table's chunks from chunk `first` on fit into DIGEST_ROOM; at least one. *rows:
+ * their rows. */
+static uint32_t group_chunks(const struct tf_store *store, const struct tf_table_info *table,
+                             uint32_t first, uint64_t *rows)
+{
+    const struct tf_chunk_info *chunks = &store->directory.chunks[table->first_chunk];
+    uint64_t bytes = chunks[first].raw;
+    uint32_t end = first + 1;
+
+    *rows = chunks[first].rows;
+    for (; end < table->chunk_count && bytes + chunks[end].raw <= DIGEST_ROOM; end++) {
+        bytes += chunks[end].raw;
+        *rows += chunks[end].rows;
+    }
+    return end - first;
+}
+
+/* The hash of a table's raw rows; leaves `hash` as it was, empty. Chunks are decoded many at a time
+ * into memory; a large one goes into the hash piece by piece. */
+static enum tf_code digest_table(struct tf_team *team, const struct tf_store *store, size_t table,
+                                 struct tf_hash *hash, struct tf_digest *out, struct tf_err *err)
 {
     const struct tf_table_info *info = &store->directory.tables[table];
-    size_t row_size = (size_t)info->cols * tf_dtype_width(info->dtype); /* 4 MiB at most */
-    uint64_t step = TF_MAX_CHUNK_RAW / row_size; /* enough chunks for all threads, and bounded */
-    enum tf_code code = TF_OK;
-    uint8_t *raw;
+    size_t row_size = (size_t)info->cols * tf_dtype_width(info->dtype);
+    uint64_t most = DIGEST_ROOM / row_size, rows = info->rows < most ? info->rows : most;
+    uint8_t *raw = tf_new(info->chunk_count > 1 ? rows : 0, row_size, "rows", err);
+    struct tf_request request = {.store = store, .table = table};
+    enum tf_code code = raw == NULL ? TF_MEMORY : TF_OK;
 
-    if (step > info->rows)
-        step = info->rows;
-    raw = tf_new(step, row_size, "rows", err);
-    if (raw == NULL)
-        return TF_MEMORY;
-    for (uint64_t row = 0; row < info->rows && code == TF_OK; row += step) {
-        uint64_t count = info->rows - row < step ? info->rows - row : step;
-
-        code = tf_store_read_raw(store, table, row, count, raw, err);
-        if (code == TF_OK)
-            tf_hash_update(hash, raw, count * row_size);
+    for (uint32_t c = 0, count; c < info->chunk_count && code == TF_OK; c += count) {
+        request.row += request.count;
+        count = group_chunks(store, info, c, &request.count);
+        request.hash = count == 1 ? hash : NULL;
+        request.bytes = count == 1 ? NULL : raw;
+        code = tf_team_read(team, &request, err);
+        if (code == TF_OK && count > 1)
+            tf_hash_update(hash, raw, request.count * row_size);
     }
     tf_hash_finish(hash, out);
     tf_free(raw);
@@ -455,9 +302,12 @@ static enum tf_code digest_table(const struct tf_store *store, size_t table, str
 enum tf_code tf_store_digest(const struct tf_store *store, size_t table, struct tf_digest *out,
                              struct tf_err *err)
 {
+    struct tf_team team = {0};
     struct tf_hash *hash = tf_hash_new(err);
-    enum tf_code code = hash == NULL ? TF_MEMORY : digest_table(store, table, hash, out, err);
+    enum tf_code code =
+        hash == NULL ? TF_MEMORY : digest_table(&team, store, table, hash, out, err);
 
+    tf_team_fini(&team);
     tf_hash_free(hash);
     return code;
 }
@@ -465,6 +315,7 @@ enum tf_code tf_store_digest(const struct tf_store *store, size_t table, struct 
 enum tf_code tf_store_model_digest(const struct tf_store *store, struct tf_digest *out,
                                    struct tf_err *err)
 {
+    struct tf_team team = {0};
     struct tf_hash *rows = tf_hash_new(err), *model = tf_hash_new(err);
     enum tf_code code = rows == NULL || model == NULL ? TF_MEMORY : TF_OK;
 
@@ -474,12 +325,13 @@ enum tf_code tf_store_model_digest(const struct tf_store *store, struct tf_diges
 
         if (table->role != TF_PARAMETER)
             continue;
-        code = digest_table(store, i, rows, &digest, err);
+        code = digest_table(&team, store, i, rows, &digest, err);
         if (code == TF_OK)
             tf_hash_table(model, table, &digest);
     }
     if (code == TF_OK)
         tf_hash_finish(model, out);
+    tf_team_fini(&team);
     tf_hash_free(rows);
     tf_hash_free(model);
     return code;

@@ -20,14 +20,23 @@ enum {
 /* What one thread needs to encode a chunk. */
 struct encoder {
     ZSTD_CCtx *context;
-    uint8_t *raw, *planes; /* room for a chunk of the current table */
+    uint8_t *raw, *planes; /* room for a chunk */
 };
 
 /* A coded chunk on its way to the file. */
 struct slot {
     struct tf_chunk_info info;
-    uint8_t *coded; /* room for a chunk of the current table */
+    uint8_t *coded; /* room for a chunk */
     struct tf_err err;
+};
+
+/* Rows to write: numbers that are yet to be packed, or bytes as they go to the file. */
+struct rows {
+    const float *floats;
+    size_t stride;        /* floats from row to row */
+    const uint8_t *bytes; /* packed; NULL: floats */
+    size_t row_size;      /* bytes on disk */
+    uint64_t count, step; /* rows in all, and a chunk */
 };
 
 struct tf_writer {
@@ -36,9 +45,10 @@ struct tf_writer {
     struct tf_directory directory; /* of what is written; its last table is the current one */
     size_t table_room, chunk_room; /* records that its arrays have room for */
     size_t room;                   /* bytes of raw rows that encoders and slots have room for */
-    struct encoder *encoders;
-    struct slot *slots;
-    int threads;
+    struct encoder *encoders;      /* of as many as there can be, `threads` are in use */
+    struct slot *slots;            /* SLOTS_PER_THREAD for each */
+    int max_threads, threads;
+    bool finished; /* directory and trailer are written, and were checked */
 };
 
 /* ---- opening and closing ---- */
@@ -58,10 +68,11 @@ enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force
     if (writer == NULL)
         return TF_MEMORY;
     writer->level = level == 0 ? DEFAULT_LEVEL : level;
-    writer->threads = omp_get_max_threads();
-    writer->encoders = tf_new((size_t)writer->threads, sizeof(*writer->encoders), "encoders", err);
-    writer->slots =
-        tf_new((size_t)writer->threads * SLOTS_PER_THREAD, sizeof(*writer->slots), "slots", err);
+    writer->max_threads = omp_get_max_threads();
+    writer->encoders =
+        tf_new((size_t)writer->max_threads, sizeof(*writer->encoders), "encoders", err);
+    writer->slots = tf_new((size_t)writer->max_threads * SLOTS_PER_THREAD, sizeof(*writer->slots),
+                           "slots", err);
     code = writer->encoders == NULL || writer->slots == NULL
                ? TF_MEMORY
                : tf_out_open(&writer->out, path, force, err);
@@ -117,7 +128,7 @@ static enum tf_code make_room(void **array, size_t *room, size_t count, size_t s
     copy = tf_new(larger, size, "directory records", err);
     if (copy == NULL)
         return TF_MEMORY;
-    if (count > 0)
+    if (*array != NULL)
         memcpy(copy, *array, count * size);
     tf_free(*array);
     *array = copy;
@@ -130,6 +141,13 @@ static struct tf_table_info *current_table(struct tf_writer *writer)
     struct tf_directory *directory = &writer->directory;
 
     return directory->table_count == 0 ? NULL : &directory->tables[directory->table_count - 1];
+}
+
+static enum tf_code check_unfinished(const struct tf_writer *writer, struct tf_err *err)
+{
+    if (writer->finished)
+        return tf_fail(err, TF_INTERNAL, "%s: is finished, nothing can be added", writer->out.path);
+    return TF_OK;
 }
 
 /* A table must have rows before the next one begins, or the file ends. */
@@ -150,8 +168,10 @@ enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_inf
     const struct tf_table_info *last = current_table(writer);
     void *tables = directory->tables;
     struct tf_table_info *table;
-    enum tf_code code = end_table(writer, err);
+    enum tf_code code = check_unfinished(writer, err);
 
+    if (code == TF_OK)
+        code = end_table(writer, err);
     if (code != TF_OK)
         return code;
     if (tf_table_check(info, err) != TF_OK)
@@ -208,12 +228,22 @@ static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_in
 
 /* ---- rows ---- */
 
-/* Encoders and slots for chunks of `raw` bytes of the current table. */
+uint64_t tf_chunk_rows(const struct tf_table_info *info)
+{
+    size_t row_size = info->cols * tf_dtype_width(info->dtype);
+
+    return row_size < CHUNK_RAW ? CHUNK_RAW / row_size : 1;
+}
+
+/* Encoders and slots for chunks of `raw` bytes: for fewer threads when chunks are large. */
 static enum tf_code make_buffers(struct tf_writer *writer, size_t raw, struct tf_err *err)
 {
+    int threads = tf_codec_threads(2 * (uint64_t)raw + SLOTS_PER_THREAD * tf_codec_bound(raw));
+
     if (raw <= writer->room)
         return TF_OK;
     free_buffers(writer);
+    writer->threads = threads < writer->max_threads ? threads : writer->max_threads;
     for (int i = 0; i < writer->threads; i++) {
         struct encoder *encoder = &writer->encoders[i];
 
@@ -232,43 +262,50 @@ static enum tf_code make_buffers(struct tf_writer *writer, size_t raw, struct tf
     return TF_OK;
 }
 
-/* Encodes slot->info.rows rows into a slot; slot->err tells whether it could. */
+/* Encodes the chunk of rows that begins with row `first` into a slot; slot->err tells whether it
+ * could. */
 static void encode_chunk(const struct tf_table_info *table, struct encoder *encoder,
-                         struct slot *slot, const float *rows, size_t stride)
+                         struct slot *slot, const struct rows *rows, uint64_t first)
 {
-    size_t width = tf_dtype_width(table->dtype), row_size = table->cols * width, coded;
+    uint64_t left = rows->count - first;
     struct tf_chunk_info *info = &slot->info;
+    const uint8_t *raw = encoder->raw;
+    size_t coded;
 
-    for (uint32_t row = 0; row < info->rows; row++)
-        tf_dtype_pack(encoder->raw + row * row_size, table->dtype, rows + row * stride,
-                      table->cols);
-    info->raw = (uint32_t)(info->rows * row_size);
-    info->raw_hash = XXH3_64bits(encoder->raw, info->raw);
-    slot->err.code = tf_codec_encode(encoder->context, table->filter, width, encoder->raw,
-                                     info->raw, encoder->planes, slot->coded, &coded, &slot->err);
+    info->rows = (uint32_t)(left < rows->step ? left : rows->step);
+    info->raw = (uint32_t)(info->rows * rows->row_size);
+    if (rows->bytes != NULL)
+        raw = rows->bytes + first * rows->row_size;
+    else
+        for (uint32_t row = 0; row < info->rows; row++)
+            tf_dtype_pack(encoder->raw + row * rows->row_size, table->dtype,
+                          rows->floats + (first + row) * rows->stride, table->cols);
+    info->raw_hash = XXH3_64bits(raw, info->raw);
+    slot->err.code =
+        tf_codec_encode(encoder->context, table->filter, tf_dtype_width(table->dtype), raw,
+                        info->raw, encoder->planes, slot->coded, &coded, &slot->err);
     if (slot->err.code != TF_OK)
         return;
     info->coded = (uint32_t)coded;
     info->coded_hash = XXH3_64bits(slot->coded, coded);
 }
 
-/* Encodes `count` rows in parallel, step rows a slot, and writes the slots in order. */
-static enum tf_code put_batch(struct tf_writer *writer, const float *rows, uint64_t count,
-                              uint64_t step, size_t stride, struct tf_err *err)
+/* Encodes the rows from row `first` on in parallel, as many as there are slots for, and writes the
+ * slots in order. */
+static enum tf_code put_batch(struct tf_writer *writer, const struct rows *rows, uint64_t first,
+                              struct tf_err *err)
 {
     const struct tf_table_info *table = current_table(writer);
-    int slots = (int)((count + step - 1) / step);
+    uint64_t chunks = (rows->count - first - 1) / rows->step + 1;
+    int slots = writer->threads * SLOTS_PER_THREAD;
     enum tf_code code = TF_OK;
 
+    if (chunks < (uint64_t)slots)
+        slots = (int)chunks;
 #pragma omp parallel for schedule(dynamic) num_threads(writer->threads)
-    for (int i = 0; i < slots; i++) {
-        struct slot *slot = &writer->slots[i];
-        uint64_t first = (uint64_t)i * step;
-
-        slot->info.rows = (uint32_t)(count - first < step ? count - first : step);
-        encode_chunk(table, &writer->encoders[omp_get_thread_num()], slot, rows + first * stride,
-                     stride);
-    }
+    for (int i = 0; i < slots; i++)
+        encode_chunk(table, &writer->encoders[omp_get_thread_num()], &writer->slots[i], rows,
+                     first + (uint64_t)i * rows->step);
     for (int i = 0; i < slots && code == TF_OK; i++) {
         const struct slot *slot = &writer->slots[i];
 
@@ -286,40 +323,53 @@ static enum tf_code check_begun(struct tf_writer *writer, struct tf_err *err)
 {
     if (current_table(writer) == NULL)
         return tf_fail(err, TF_INTERNAL, "%s: rows before the first table", writer->out.path);
-    return TF_OK;
+    return check_unfinished(writer, err);
+}
+
+/* step 0: as many rows a chunk as tf_chunk_rows says. */
+static enum tf_code put_rows(struct tf_writer *writer, struct rows *rows, struct tf_err *err)
+{
+    const struct tf_table_info *table = current_table(writer);
+    enum tf_code code = check_begun(writer, err);
+
+    if (code != TF_OK || rows->count == 0)
+        return code;
+    rows->row_size = table->cols * tf_dtype_width(table->dtype);
+    if (rows->step == 0)
+        rows->step = tf_chunk_rows(table);
+    if (rows->step > rows->count)
+        rows->step = rows->count;
+    if (rows->step > TF_MAX_CHUNK_RAW / rows->row_size)
+        return tf_fail(err, TF_DATA,
+                       "%s: table %s: chunks of %" PRIu64 " rows of %zu bytes, at most %u bytes",
+                       writer->out.path, table->name, rows->step, rows->row_size, TF_MAX_CHUNK_RAW);
+    code = make_buffers(writer, rows->step * rows->row_size, err);
+    for (uint64_t row = 0; row < rows->count && code == TF_OK;
+         row += rows->step * (uint64_t)(writer->threads * SLOTS_PER_THREAD))
+        code = put_batch(writer, rows, row, err);
+    return code;
 }
 
 enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count,
                             size_t stride, struct tf_err *err)
 {
-    const struct tf_table_info *table = current_table(writer);
-    enum tf_code code = check_begun(writer, err);
-    size_t row_size;
-    uint64_t step, batch;
-
-    if (code != TF_OK || count == 0)
-        return code;
-    row_size = table->cols * tf_dtype_width(table->dtype);
-    step = row_size < CHUNK_RAW ? CHUNK_RAW / row_size : 1; /* rows a chunk */
-    batch = step * (uint64_t)(writer->threads * SLOTS_PER_THREAD);
-    code = make_buffers(writer, (count < step ? count : step) * row_size, err);
-    for (uint64_t row = 0; row < count && code == TF_OK; row += batch)
-        code = put_batch(writer, rows + row * stride, count - row < batch ? count - row : batch,
-                         step, stride, err);
-    return code;
+    return put_rows(writer, &(struct rows){.floats = rows, .stride = stride, .count = count}, err);
 }
 
-enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table,
-                            struct tf_err *err)
+enum tf_code tf_writer_raw(struct tf_writer *writer, const void *rows, uint64_t count,
+                           uint64_t step, struct tf_err *err)
 {
-    const struct tf_table_info *source = tf_store_table(from, table),
-                               *target = current_table(writer);
-    enum tf_code code = check_begun(writer, err);
+    return put_rows(writer, &(struct rows){.bytes = rows, .count = count, .step = step}, err);
+}
 
-    if (code == TF_OK)
-        code = tf_store_editable(from, err);
-    if (code != TF_OK)
-        return code;
+/* ---- chunks of another checkpoint ---- */
+
+/* Can the current table take the chunks first .. first+count of another table? */
+static enum tf_code check_alike(struct tf_writer *writer, const struct tf_table_info *source,
+                                uint32_t first, uint32_t count, struct tf_err *err)
+{
+    const struct tf_table_info *target = current_table(writer);
+
     if (source->dtype != target->dtype || source->filter != target->filter ||
         source->cols != target->cols)
         return tf_fail(err, TF_DATA,
@@ -329,15 +379,49 @@ enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *fro
                        writer->out.path, target->name, tf_dtype_name(target->dtype),
                        (int)target->filter, target->cols, tf_dtype_name(source->dtype),
                        (int)source->filter, source->cols);
-    for (uint32_t c = 0; c < source->chunk_count && code == TF_OK; c++) {
-        const struct tf_chunk_info *chunk = tf_store_chunk(from, source->first_chunk + c);
-        uint8_t *coded = tf_new(chunk->coded, 1, "coded chunk", err);
+    if (first > source->chunk_count || count > source->chunk_count - first)
+        return tf_fail(
+            err, TF_INTERNAL,
+            "%s: table %s: %" PRIu32 " chunks from chunk %" PRIu32 " wanted, table %s has %" PRIu32,
+            writer->out.path, target->name, count, first, source->name, source->chunk_count);
+    return TF_OK;
+}
 
-        code = coded == NULL ? TF_MEMORY : tf_store_read_coded(from, table, c, coded, err);
-        if (code == TF_OK)
-            code = put_chunk(writer, chunk, coded, err);
-        tf_free(coded);
+/* Room for any one of a table's chunks first .. first+count as it stands in the file. */
+static uint8_t *coded_room(const struct tf_store *store, const struct tf_table_info *table,
+                           uint32_t first, uint32_t count, struct tf_err *err)
+{
+    size_t most = 0;
+
+    for (uint32_t c = first; c < first + count; c++) {
+        size_t coded = tf_store_chunk(store, table->first_chunk + c)->coded;
+        most = coded > most ? coded : most;
     }
+    return tf_new(most, 1, "coded chunk", err);
+}
+
+enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table,
+                            uint32_t first, uint32_t count, struct tf_err *err)
+{
+    const struct tf_table_info *source = tf_store_table(from, table);
+    enum tf_code code = check_begun(writer, err);
+    uint8_t *coded;
+
+    if (code == TF_OK)
+        code = tf_store_editable(from, err);
+    if (code == TF_OK)
+        code = check_alike(writer, source, first, count, err);
+    if (code != TF_OK)
+        return code;
+    coded = coded_room(from, source, first, count, err);
+    if (coded == NULL)
+        return TF_MEMORY;
+    for (uint32_t c = first; c < first + count && code == TF_OK; c++) {
+        code = tf_store_read_coded(from, table, c, coded, err);
+        if (code == TF_OK)
+            code = put_chunk(writer, tf_store_chunk(from, source->first_chunk + c), coded, err);
+    }
+    tf_free(coded);
     return code;
 }
 
@@ -346,8 +430,11 @@ enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *fro
 enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind, const char *bytes,
                             size_t size, struct tf_err *err)
 {
+    enum tf_code code = check_unfinished(writer, err);
     char *copy = NULL;
 
+    if (code != TF_OK)
+        return code;
     if (size > TF_MAX_DIRECTORY_RAW)
         return tf_fail(err, TF_DATA, "%s: blob of %zu bytes, at most %u", writer->out.path, size,
                        TF_MAX_DIRECTORY_RAW);
@@ -405,25 +492,27 @@ static enum tf_code check_written(const char *part, struct tf_err *err)
 
     for (size_t i = 0; code == TF_OK && i < tf_store_tables(store); i++) {
         const struct tf_table_info *table = tf_store_table(store, i);
+        uint8_t *coded = coded_room(store, table, 0, table->chunk_count, err);
 
-        for (uint32_t c = 0; c < table->chunk_count && code == TF_OK; c++) {
-            uint8_t *coded =
-                tf_new(tf_store_chunk(store, table->first_chunk + c)->coded, 1, "coded chunk", err);
-
-            code = coded == NULL ? TF_MEMORY : tf_store_read_coded(store, i, c, coded, err);
-            tf_free(coded);
-        }
+        code = coded == NULL ? TF_MEMORY : TF_OK;
+        for (uint32_t c = 0; c < table->chunk_count && code == TF_OK; c++)
+            code = tf_store_read_coded(store, i, c, coded, err);
+        tf_free(coded);
     }
     tf_store_close(store);
     return code;
 }
 
-enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err)
+enum tf_code tf_writer_finish(struct tf_writer *writer, const char **part, struct tf_err *err)
 {
     struct tf_trailer trailer;
     uint8_t bytes[TF_FRAME_SIZE];
-    enum tf_code code = end_table(writer, err);
+    enum tf_code code = check_unfinished(writer, err);
 
+    if (part != NULL)
+        *part = writer->out.part;
+    if (code == TF_OK)
+        code = end_table(writer, err);
     if (code == TF_OK)
         code = put_directory(writer, &trailer, err);
     if (code != TF_OK)
@@ -437,5 +526,13 @@ enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err)
     code = check_written(writer->out.part, err);
     if (code != TF_OK)
         return tf_context(err, "%s: reading it back", writer->out.path);
-    return tf_out_commit(&writer->out, err);
+    writer->finished = true;
+    return TF_OK;
+}
+
+enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err)
+{
+    enum tf_code code = writer->finished ? TF_OK : tf_writer_finish(writer, NULL, err);
+
+    return code == TF_OK ? tf_out_commit(&writer->out, err) : code;
 }

@@ -17,20 +17,32 @@ TF_MUST_USE enum tf_code tf_writer_open(struct tf_writer **out, const char *path
  * chunks are counted. Names must ascend. */
 TF_MUST_USE enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_info *info,
                                          struct tf_err *err);
+/* Rows that a full chunk of this table has when the writer chooses: about 384 KiB raw, at least
+ * one. */
+uint64_t tf_chunk_rows(const struct tf_table_info *info);
 /* Appends rows from f32 memory, `stride` floats from row to row, rounded to the table's dtype
- * (nearest even). Each call starts a fresh chunk; chunks are about 384 KiB raw, compressed in
- * parallel, written in order. */
+ * (nearest even). Each call starts a fresh chunk; chunks have tf_chunk_rows, are compressed in
+ * parallel and written in order. */
 TF_MUST_USE enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count,
                                         size_t stride, struct tf_err *err);
-/* Appends all of a table's chunks from an open checkpoint as they stand: coded hash checked, never
- * decoded. dtype, filter and cols must agree with the table begun. */
+/* Appends rows as they are stored (little-endian, the dtype's width, no padding): `step` rows a
+ * chunk, the last one shorter (0: tf_chunk_rows). Otherwise as tf_writer_rows. */
+TF_MUST_USE enum tf_code tf_writer_raw(struct tf_writer *writer, const void *rows, uint64_t count,
+                                       uint64_t step, struct tf_err *err);
+/* Appends chunks first .. first+count of a table of an open checkpoint as they stand: coded hash
+ * checked, never decoded. dtype, filter and cols must agree with the table begun. */
 TF_MUST_USE enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from,
-                                        size_t table, struct tf_err *err);
+                                        size_t table, uint32_t first, uint32_t count,
+                                        struct tf_err *err);
 /* Sets a blob (copied). */
 TF_MUST_USE enum tf_code tf_writer_blob(struct tf_writer *writer, enum tf_blob kind,
                                         const char *bytes, size_t size, struct tf_err *err);
-/* Directory and trailer, fsync; the whole of the temporary is opened again and checked; rename,
- * fsync of the folder. */
+/* Directory and trailer, all of it to the disk; the temporary is opened again and every byte of it
+ * checked. Nothing can be added afterwards. *part (borrowed; may be NULL): its name, until commit.
+ */
+TF_MUST_USE enum tf_code tf_writer_finish(struct tf_writer *writer, const char **part,
+                                          struct tf_err *err);
+/* Finishes when that was not done; rename, fsync of the folder. */
 TF_MUST_USE enum tf_code tf_writer_commit(struct tf_writer *writer, struct tf_err *err);
 /* Frees; a writer that was not committed leaves nothing behind. NULL is fine. */
 void tf_writer_close(struct tf_writer *writer);

@@ -1,8 +1,8 @@
 #include "text/corpus.h"
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "base/rng.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +10,7 @@
 #define XXH_STATIC_LINKING_ONLY /* an XXH3 state on the stack */
 #include <xxhash.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define MAX_TOKENS (1ull << 33)
 #define BUFFER 65536 /* bytes read at once */
@@ -83,11 +84,8 @@ static enum tf_code take(struct loader *loader, size_t n)
 /* Reads up to BUFFER bytes; *got is 0 at the end. */
 static enum tf_code read_some(struct loader *loader, int fd, char *to, size_t *got)
 {
-    ssize_t n;
+    const ssize_t n = tf_path_read(fd, to, BUFFER);
 
-    do {
-        n = read(fd, to, BUFFER);
-    } while (n < 0 && errno == EINTR);
     if (n < 0)
         return tf_fail_errno(loader->err, TF_IO, "%s: cannot read", loader->name);
     *got = (size_t)n;
@@ -107,6 +105,14 @@ static enum tf_code read_plain(struct loader *loader, int fd)
     return code;
 }
 
+static enum tf_code fail_zstd(struct loader *loader, size_t error)
+{
+    if (ZSTD_getErrorCode(error) == ZSTD_error_memory_allocation)
+        return tf_fail(loader->err, TF_MEMORY, "%s: out of memory", loader->name);
+    return tf_fail(loader->err, TF_DATA, "%s: damaged zstd: %s", loader->name,
+                   ZSTD_getErrorName(error));
+}
+
 /* Decodes and takes what is in `in`. *left is 0 at the end of a frame. */
 static enum tf_code decode(struct loader *loader, ZSTD_DStream *stream, ZSTD_inBuffer *in,
                            size_t *left)
@@ -118,8 +124,7 @@ static enum tf_code decode(struct loader *loader, ZSTD_DStream *stream, ZSTD_inB
         ZSTD_outBuffer out = {loader->text + loader->held, BUFFER, 0};
         *left = ZSTD_decompressStream(stream, &out, in);
         if (ZSTD_isError(*left))
-            return tf_fail(loader->err, TF_DATA, "%s: damaged zstd: %s", loader->name,
-                           ZSTD_getErrorName(*left));
+            return fail_zstd(loader, *left);
         full = out.pos == out.size;
         code = take(loader, out.pos);
     }
@@ -156,7 +161,7 @@ static bool ends_with(const char *text, const char *end)
 static enum tf_code read_file(struct loader *loader, const char *path)
 {
     bool is_stdin = strcmp(path, "-") == 0;
-    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = is_stdin ? STDIN_FILENO : tf_path_open(path, O_RDONLY);
     struct stat status;
     enum tf_code code;
 

@@ -1,6 +1,7 @@
 #include "text/json.h"
 
 #include "base/mem.h"
+#include <errno.h>
 #include <jansson.h>
 #include <locale.h>
 #include <stdlib.h>
@@ -28,8 +29,10 @@ static size_t put_character(FILE *file, const uint8_t *text, size_t n)
         fputs("\xef\xbf\xbd", file);
     else if (name != NULL)
         fprintf(file, "\\%c", letters[name - names]);
-    else if (text[0] < 0x20)
+    else if (text[0] < 0x20 || text[0] == 0x7f)
         fprintf(file, "\\u%04x", text[0]);
+    else if (text[0] == 0xc2 && text[1] < 0xa0) /* C1, which terminals obey */
+        fprintf(file, "\\u%04x", text[1]);
     else
         fwrite(text, 1, length, file);
     return length == 0 ? 1 : length;
@@ -156,7 +159,7 @@ static void finite_text(char out[32], double value)
 {
     int precision = shortest_precision(out, value);
     char *mark = strchr(out, 'e');
-    int exponent = atoi(mark + 1);
+    int exponent = (int)strtol(mark + 1, NULL, 10);
 
     if (exponent >= -4 && exponent < 16)
         snprintf(out, 32, "%.*f", precision > exponent ? precision - exponent : 0, value);
@@ -181,15 +184,107 @@ char *tf_real_text(char out[32], double value)
 
 /* ---- reading ---- */
 
+/* jansson's values under a name of ours; never more than cast. */
+static const json_t *inside(const struct tf_json_value *value)
+{
+    return (const json_t *)(const void *)value;
+}
+
+static const struct tf_json_value *borrow(const json_t *value)
+{
+    return (const struct tf_json_value *)(const void *)value;
+}
+
+/* Where there is no memory for it, jansson leaves a character out of a string without a word. So it
+ * gets the text byte by byte, and errno is looked at before the next one. */
+struct feed {
+    const char *at, *end;
+    bool no_memory;
+};
+
+static size_t give_byte(void *out, size_t size, void *user)
+{
+    struct feed *feed = user;
+
+    feed->no_memory |= errno == ENOMEM;
+    if (feed->at == feed->end || size == 0)
+        return 0;
+    *(char *)out = *feed->at++;
+    return 1;
+}
+
+/* NULL with errno ENOMEM: there was no memory. */
+static json_t *load(const char *text, size_t n, json_error_t *error)
+{
+    struct feed feed = {text, text + n, false};
+    json_t *root;
+
+    errno = 0;
+    root = json_load_callback(give_byte, &feed, JSON_REJECT_DUPLICATES, error);
+    if (!feed.no_memory && errno != ENOMEM)
+        return root;
+    json_decref(root);
+    errno = ENOMEM;
+    return NULL;
+}
+
+enum tf_code tf_json_parse(struct tf_json_value **root, const char *text, size_t n,
+                           struct tf_err *err)
+{
+    json_error_t error;
+    json_t *value = load(text, n, &error);
+
+    *root = (struct tf_json_value *)(void *)value;
+    if (value != NULL)
+        return TF_OK;
+    if (errno == ENOMEM)
+        return tf_fail(err, TF_MEMORY, "out of memory: JSON of %zu bytes", n);
+    return tf_fail(err, TF_DATA, "line %d, column %d: not JSON: %s", error.line, error.column,
+                   error.text);
+}
+
+void tf_json_free(struct tf_json_value *root)
+{
+    json_decref((json_t *)(void *)root);
+}
+
+const struct tf_json_value *tf_json_get(const struct tf_json_value *object, const char *key)
+{
+    return borrow(json_object_get(inside(object), key));
+}
+
+const struct tf_json_value *tf_json_at(const struct tf_json_value *array, size_t index)
+{
+    return borrow(json_array_get(inside(array), index));
+}
+
+size_t tf_json_count(const struct tf_json_value *array)
+{
+    return json_array_size(inside(array));
+}
+
+const char *tf_json_text(const struct tf_json_value *value)
+{
+    return json_string_value(inside(value));
+}
+
+bool tf_json_number(const struct tf_json_value *value, double *out)
+{
+    *out = json_number_value(inside(value));
+    return json_is_number(inside(value));
+}
+
 enum tf_code tf_json_get_string(const char *text, size_t n, const char *key, char **out,
                                 size_t *size, struct tf_err *err)
 {
     json_error_t error;
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error), *value;
+    json_t *root = load(text, n, &error), *value;
     enum tf_code code = TF_OK;
 
     *out = NULL;
     *size = 0;
+    if (root == NULL && errno == ENOMEM)
+        return tf_fail(err, TF_MEMORY, "out of memory: JSON of %zu bytes", n);
     if (root == NULL)
         return tf_fail(err, TF_DATA, "column %d: not JSON: %s", error.column, error.text);
     value = json_object_get(root, key);

@@ -33,6 +33,20 @@ void tf_json_null(struct tf_json *json, const char *key);
  * number), the same in every locale, into out; returns out. */
 char *tf_real_text(char out[32], double value);
 
+/* A JSON text read whole (through jansson); values inside are borrowed from its root. Errors name
+ * line and column: TF_DATA. */
+struct tf_json_value;
+TF_MUST_USE enum tf_code tf_json_parse(struct tf_json_value **root, const char *text, size_t n,
+                                       struct tf_err *err);
+void tf_json_free(struct tf_json_value *root); /* NULL is fine */
+/* NULL for what is no object, or has no such key; and for what is no array, or is shorter. */
+const struct tf_json_value *tf_json_get(const struct tf_json_value *object, const char *key);
+const struct tf_json_value *tf_json_at(const struct tf_json_value *array, size_t index);
+size_t tf_json_count(const struct tf_json_value *array); /* 0 for what is no array */
+/* NULL for what is no string; borrowed, without U+0000 inside. */
+const char *tf_json_text(const struct tf_json_value *value);
+bool tf_json_number(const struct tf_json_value *value, double *out); /* false for what is none */
+
 /* Reads one JSON object (through jansson) and gives the string under `key`: *out freed with
  * tf_free. Not an object, no such key, not a string, a string with U+0000: TF_DATA. */
 TF_MUST_USE enum tf_code tf_json_get_string(const char *text, size_t n, const char *key, char **out,

@@ -52,7 +52,10 @@ enum tf_code tf_tokenizer_parse(struct tf_tokenizer *tokenizer, const char *text
     separator = text_of(root, "separator");
     if (kind == NULL || separator == NULL || root->count != 2) {
         code = tf_fail(err, TF_DATA, "tokenizer: expected the keys kind and separator");
+    } else if (strcmp(kind, "bytes") != 0) {
+        code = tf_fail(err, TF_DATA, "tokenizer: kind: expected bytes, found \"%.80s\"", kind);
     } else if (tf_tokenizer_init(tokenizer, kind, separator, err) != TF_OK) {
+        tf_context(err, "tokenizer");
         if (err != NULL)
             err->code = TF_DATA;
         code = TF_DATA;

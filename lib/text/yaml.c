@@ -247,6 +247,8 @@ enum tf_code tf_yaml_parse(struct tf_yaml **out, const char *name, const char *t
     struct tf_yaml *root = NULL;
 
     *out = NULL;
+    if (n > TF_YAML_MAX_BYTES)
+        return tf_fail(err, code, "%s: %zu bytes, at most %u", name, n, TF_YAML_MAX_BYTES);
     if (!yaml_parser_initialize(&reader.parser))
         return tf_fail(err, TF_MEMORY, "%s: out of memory", name);
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
@@ -450,24 +452,49 @@ size_t tf_yaml_quote(char *out, size_t size, const char *text)
     return at;
 }
 
+/* fopencookie's write: 0 says that there is no memory, which the stream then remembers (that of
+ * open_memstream forgets it). */
+static ssize_t take(void *cookie, const char *data, size_t size)
+{
+    struct tf_yaml_text *yaml = cookie;
+    size_t end;
+
+    if (!tf_add(&end, yaml->size, size))
+        return 0;
+    if (end > yaml->room) {
+        size_t room = end > 2 * yaml->room ? end : 2 * yaml->room;
+        char *larger = tf_new(room, 1, "YAML", NULL);
+        if (larger == NULL)
+            return 0;
+        if (yaml->size > 0)
+            memcpy(larger, yaml->text, yaml->size);
+        tf_free(yaml->text);
+        yaml->text = larger;
+        yaml->room = room;
+    }
+    memcpy(yaml->text + yaml->size, data, size);
+    yaml->size = end;
+    return (ssize_t)size;
+}
+
 enum tf_code tf_yaml_begin(struct tf_yaml_text *yaml, struct tf_err *err)
 {
     *yaml = (struct tf_yaml_text){0};
-    yaml->file = open_memstream(&yaml->text, &yaml->size);
+    yaml->file = fopencookie(yaml, "w", (cookie_io_functions_t){.write = take});
     return yaml->file != NULL ? TF_OK : tf_fail(err, TF_MEMORY, "out of memory: YAML");
 }
 
 enum tf_code tf_yaml_end(struct tf_yaml_text *yaml, char **out, size_t *size, struct tf_err *err)
 {
-    bool failed = ferror(yaml->file) != 0;
+    const bool failed = fputc('\0', yaml->file) == EOF || ferror(yaml->file) != 0;
 
-    failed = fclose(yaml->file) != 0 || failed;
     *out = NULL;
-    if (failed)
-        tf_fail(err, TF_MEMORY, "out of memory: YAML");
-    else
-        *out = tf_strndup(yaml->text, yaml->size, err);
-    *size = *out == NULL ? 0 : yaml->size;
-    free(yaml->text);
-    return *out == NULL ? TF_MEMORY : TF_OK;
+    *size = 0;
+    if (fclose(yaml->file) != 0 || failed) {
+        tf_free(yaml->text);
+        return tf_fail(err, TF_MEMORY, "out of memory: YAML");
+    }
+    *out = yaml->text;
+    *size = yaml->size - 1;
+    return TF_OK;
 }

@@ -1,6 +1,6 @@
 /* A small, strict reader of YAML over libyaml's events: a tree of scalars, sequences and mappings
- * with their places. Aliases, anchors, tags, duplicate keys, a second document, more than 16 levels
- * or 100,000 nodes are refused. */
+ * with their places. Aliases, anchors, tags, duplicate keys, a second document, more than 16
+ * levels, 100,000 nodes or 4 MiB are refused. */
 #ifndef TF_TEXT_YAML_H
 #define TF_TEXT_YAML_H
 
@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #define TF_YAML_MAX_NODES 100000u
+#define TF_YAML_MAX_BYTES (4u << 20)
 
 enum tf_yaml_kind { TF_YAML_SCALAR, TF_YAML_SEQUENCE, TF_YAML_MAPPING };
 
@@ -43,11 +44,11 @@ bool tf_yaml_real(const struct tf_yaml *scalar, double *out);
 size_t tf_yaml_quote(char *out, size_t size, const char *text);
 
 /* A text that is written in memory. After a begin that went well comes one end, which gives the
- * whole of it: *out, freed with tf_free. */
+ * whole of it: *out, freed with tf_free. In between it must not move. */
 struct tf_yaml_text {
     FILE *file; /* write here */
-    char *text; /* the C library's */
-    size_t size;
+    char *text; /* what came so far: size bytes, and room for more */
+    size_t size, room;
 };
 TF_MUST_USE enum tf_code tf_yaml_begin(struct tf_yaml_text *yaml, struct tf_err *err);
 TF_MUST_USE enum tf_code tf_yaml_end(struct tf_yaml_text *yaml, char **out, size_t *size,

@@ -46,10 +46,78 @@ enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *confi
     return TF_OK;
 }
 
+enum tf_code tf_shape_copy(struct tf_shape *to, const struct tf_shape *from, struct tf_err *err)
+{
+    *to = *from;
+    to->layer = tf_new(from->layers, sizeof *to->layer, "the shape's layers", err);
+    if (!to->layer)
+        return TF_MEMORY;
+    memcpy(to->layer, from->layer, from->layers * sizeof *to->layer);
+    return TF_OK;
+}
+
 void tf_shape_fini(struct tf_shape *shape)
 {
     tf_free(shape->layer);
     memset(shape, 0, sizeof *shape);
+}
+
+/* Of Pattention p. */
+static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape, int p,
+                                struct tf_err *err)
+{
+    counts->count = 1;
+    for (uint64_t layer = 1; layer < shape->layers; layer++)
+        if (shape->layer[layer].tokens[p] != shape->layer[0].tokens[p])
+            counts->count = shape->layers;
+    counts->items = tf_new(counts->count, sizeof *counts->items, "token counts", err);
+    if (!counts->items)
+        return TF_MEMORY;
+    for (size_t i = 0; i < counts->count; i++)
+        counts->items[i] = shape->layer[i].tokens[p];
+    return TF_OK;
+}
+
+enum tf_code tf_shape_counts(struct tf_token_counts *counts, const struct tf_shape *shape,
+                             struct tf_err *err)
+{
+    memset(counts, 0, sizeof *counts);
+    if (fill_counts(&counts->qkv, shape, TF_Q, err) ||
+        fill_counts(&counts->proj, shape, TF_O, err) ||
+        fill_counts(&counts->ffn, shape, TF_FFN, err)) {
+        tf_token_counts_fini(counts);
+        return TF_MEMORY;
+    }
+    return TF_OK;
+}
+
+void tf_token_counts_fini(struct tf_token_counts *counts)
+{
+    tf_free(counts->qkv.items);
+    tf_free(counts->proj.items);
+    tf_free(counts->ffn.items);
+    memset(counts, 0, sizeof *counts);
+}
+
+enum tf_code tf_event_rows(struct tf_event *event, const struct tf_shape *before,
+                           const struct tf_shape *after, struct tf_err *err)
+{
+    event->rows =
+        tf_new(after->layers * TF_PATTENTIONS, sizeof *event->rows, "a lineage event", err);
+    if (!event->rows)
+        return TF_MEMORY;
+    for (uint64_t layer = 0; layer < after->layers; layer++) {
+        for (int p = 0; p < TF_PATTENTIONS; p++) {
+            struct tf_row_change *rows = &event->rows[event->row_count];
+            rows->before = before->layer[layer].tokens[p];
+            rows->after = after->layer[layer].tokens[p];
+            if (rows->before == rows->after)
+                continue;
+            tf_pattention_name(rows->name, layer, p);
+            event->row_count++;
+        }
+    }
+    return TF_OK;
 }
 
 /* What it is that a table's row count comes from. */
@@ -68,6 +136,7 @@ static enum tf_code check_table(const struct tf_store *store, const struct tf_ta
                                 bool *known, struct tf_err *err)
 {
     static const char *const prefixes[] = {"", "optim.m/", "optim.v/"};
+    unsigned missing = 0; /* moments, a bit each */
 
     for (int i = 0; i < 3; i++) {
         char name[TF_TABLE_NAME + 8];
@@ -76,6 +145,7 @@ static enum tf_code check_table(const struct tf_store *store, const struct tf_ta
         if (index == SIZE_MAX) {
             if (i == 0)
                 return tf_fail(err, TF_DATA, "table %s: missing, but the config needs it", name);
+            missing |= 1u << i;
             continue;
         }
         const struct tf_table_info *info = tf_store_table(store, index);
@@ -91,6 +161,11 @@ static enum tf_code check_table(const struct tf_store *store, const struct tf_ta
                            name, info->cols, table->cols);
         known[index] = true;
     }
+    /* One moment without the other would make the first update enormous. */
+    for (int i = 1; i < 3; i++)
+        if (missing == 1u << i)
+            return tf_fail(err, TF_DATA, "table %s%s: missing, but %s%s is there", prefixes[i],
+                           table->name, prefixes[3 - i], table->name);
     return TF_OK;
 }
 
@@ -149,10 +224,9 @@ static enum tf_code check_tables(struct tf_shape *shape, const struct tf_store *
 }
 
 /* A stored config that is wrong is bad data, not a bad config of the user's. */
-static enum tf_code read_config(struct tf_checkpoint *checkpoint, struct tf_err *err)
+static enum tf_code read_config(struct tf_checkpoint *checkpoint, const char *text, size_t size,
+                                struct tf_err *err)
 {
-    size_t size;
-    const char *text = tf_store_blob(checkpoint->store, TF_BLOB_CONFIG, &size);
     enum tf_code code;
 
     if (!size)
@@ -171,28 +245,36 @@ static enum tf_code read_config(struct tf_checkpoint *checkpoint, struct tf_err 
     return TF_OK;
 }
 
-static enum tf_code read_blobs(struct tf_checkpoint *checkpoint, struct tf_err *err)
+enum tf_code tf_checkpoint_parse(struct tf_checkpoint *checkpoint,
+                                 const char *const blobs[TF_BLOBS], const size_t sizes[TF_BLOBS],
+                                 struct tf_err *err)
 {
-    size_t size;
-    const char *text = tf_store_blob(checkpoint->store, TF_BLOB_TOKENIZER, &size);
+    enum tf_code code = read_config(checkpoint, blobs[TF_BLOB_CONFIG], sizes[TF_BLOB_CONFIG], err);
 
-    if (!size)
+    if (code)
+        return code;
+    if (!sizes[TF_BLOB_TOKENIZER])
         return tf_fail(err, TF_DATA, "no tokenizer in it");
-    if (tf_tokenizer_parse(&checkpoint->tokenizer, text, size, err))
-        return tf_context(err, "tokenizer");
-    text = tf_store_blob(checkpoint->store, TF_BLOB_STATE, &size);
-    if (tf_state_parse(&checkpoint->state, text, size, err))
-        return tf_context(err, "state");
-    text = tf_store_blob(checkpoint->store, TF_BLOB_LINEAGE, &size);
-    if (tf_lineage_parse(&checkpoint->lineage, text, size, err))
-        return tf_context(err, "lineage");
-    return TF_OK;
+    /* What each has to say begins with its name. */
+    code = tf_tokenizer_parse(&checkpoint->tokenizer, blobs[TF_BLOB_TOKENIZER],
+                              sizes[TF_BLOB_TOKENIZER], err);
+    if (!code)
+        code = tf_state_parse(&checkpoint->state, blobs[TF_BLOB_STATE], sizes[TF_BLOB_STATE], err);
+    if (!code)
+        code = tf_lineage_parse(&checkpoint->lineage, blobs[TF_BLOB_LINEAGE],
+                                sizes[TF_BLOB_LINEAGE], err);
+    return code;
 }
 
 static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path,
                              const char *const *sets, size_t set_count, struct tf_err *err)
 {
-    if (read_config(checkpoint, err) || read_blobs(checkpoint, err))
+    const char *blobs[TF_BLOBS];
+    size_t sizes[TF_BLOBS];
+
+    for (int kind = 0; kind < TF_BLOBS; kind++)
+        blobs[kind] = tf_store_blob(checkpoint->store, (enum tf_blob)kind, &sizes[kind]);
+    if (tf_checkpoint_parse(checkpoint, blobs, sizes, err))
         return tf_context(err, "%s", path);
     for (size_t i = 0; i < set_count; i++)
         if (tf_config_set(&checkpoint->config, sets[i], err))
@@ -214,6 +296,17 @@ enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *pa
     enum tf_code code = tf_store_open(&checkpoint->store, path, max_memory, err);
     if (!code)
         code = read_all(checkpoint, path, sets, set_count, err);
+    if (code)
+        tf_checkpoint_close(checkpoint);
+    return code;
+}
+
+enum tf_code tf_checkpoint_take(struct tf_checkpoint *checkpoint, struct tf_store *store,
+                                struct tf_err *err)
+{
+    memset(checkpoint, 0, sizeof *checkpoint);
+    checkpoint->store = store;
+    enum tf_code code = read_all(checkpoint, tf_store_path(store), NULL, 0, err);
     if (code)
         tf_checkpoint_close(checkpoint);
     return code;

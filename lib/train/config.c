@@ -175,20 +175,26 @@ enum tf_code tf_config_load(struct tf_config *config, const char *path, struct t
     return code;
 }
 
-enum tf_code tf_config_set(struct tf_config *config, const char *assignment, struct tf_err *err)
+enum tf_code tf_config_assign(struct tf_config *config, const char *place, const char *assignment,
+                              struct tf_err *err)
 {
     const char *equals = strchr(assignment, '=');
     char name[MAX_NAME], hint[128];
 
     if (equals == NULL)
-        return tf_fail(err, TF_CONFIG, "--set %.80s: expected section.key=value", assignment);
+        return tf_fail(err, TF_CONFIG, "%s%.80s: expected section.key=value", place, assignment);
     snprintf(name, sizeof(name), "%.*s", (int)(equals - assignment), assignment);
     for (size_t i = 0; i < tf_config_keys(); i++)
         if (strcmp(tf_key_at(i)->full, name) == 0)
-            return read_text(config, tf_key_at(i), equals + 1, "--set ", err);
+            return read_text(config, tf_key_at(i), equals + 1, place, err);
     suggest(hint, NULL, name, FULL);
-    return tf_fail(err, TF_CONFIG, "--set %s: unknown key%s", name,
+    return tf_fail(err, TF_CONFIG, "%s%s: unknown key%s", place, name,
                    suggest_section(hint, strchr(name, '.') == NULL ? name : strchr(name, '.') + 1));
+}
+
+enum tf_code tf_config_set(struct tf_config *config, const char *assignment, struct tf_err *err)
+{
+    return tf_config_assign(config, "--set ", assignment, err);
 }
 
 /* ---- writing ---- */

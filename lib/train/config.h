@@ -88,6 +88,9 @@ TF_MUST_USE enum tf_code tf_config_load(struct tf_config *config, const char *pa
  * section.key". */
 TF_MUST_USE enum tf_code tf_config_set(struct tf_config *config, const char *assignment,
                                        struct tf_err *err);
+/* The same; `place` begins its messages. */
+TF_MUST_USE enum tf_code tf_config_assign(struct tf_config *config, const char *place,
+                                          const char *assignment, struct tf_err *err);
 /* What keys must be to each other: heads divide the width, an even number of rotated channels, list
  * lengths, min_lr <= lr ... */
 TF_MUST_USE enum tf_code tf_config_check(const struct tf_config *config, struct tf_err *err);

@@ -1,5 +1,5 @@
 /* The table of keys behind train/config.h, and how the value of a key is read, written and let go.
- * For config.c alone. */
+ * For config.c; what was found, for manifest.c too. */
 #ifndef TF_TRAIN_CONFIG_KEYS_H
 #define TF_TRAIN_CONFIG_KEYS_H
 

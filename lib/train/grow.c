@@ -36,7 +36,7 @@ static enum tf_code choose_layers(bool *chosen, uint64_t layers, const char *lis
     for (uint64_t i = 0; !list && i < layers; i++)
         chosen[i] = true;
     for (const char *at = list; at;) {
-        uint64_t first, last;
+        uint64_t first = 0, last;
         bool good = take_number(&at, &first);
         last = first;
         if (good && *at == '-') {
@@ -52,16 +52,6 @@ static enum tf_code choose_layers(bool *chosen, uint64_t layers, const char *lis
         memset(chosen + first, true, last - first + 1);
         at = *at == ',' ? at + 1 : NULL;
     }
-    return TF_OK;
-}
-
-static enum tf_code copy_shape(struct tf_shape *to, const struct tf_shape *from, struct tf_err *err)
-{
-    *to = *from;
-    to->layer = tf_new(from->layers, sizeof *to->layer, "the shape's layers", err);
-    if (!to->layer)
-        return TF_MEMORY;
-    memcpy(to->layer, from->layer, from->layers * sizeof *to->layer);
     return TF_OK;
 }
 
@@ -204,9 +194,9 @@ enum tf_code tf_grow_plan(struct tf_growth *growth, const struct tf_shape *shape
     if (!code)
         code = choose_layers(chosen, shape->layers, options->layers, err);
     if (!code)
-        code = copy_shape(&growth->before, shape, err);
+        code = tf_shape_copy(&growth->before, shape, err);
     if (!code)
-        code = copy_shape(&growth->after, shape, err);
+        code = tf_shape_copy(&growth->after, shape, err);
     if (!code)
         code = apply_targets(growth, options, chosen, err);
     tf_free(chosen);

@@ -46,13 +46,12 @@ TF_MUST_USE enum tf_code tf_grow_model(struct tf_model **out, const struct tf_ch
                                        const struct tf_growth *growth,
                                        const struct tf_grow_options *options, struct tf_err *err);
 
-/* Writes the grown checkpoint: old chunks copied as they stand wherever the old rows do not change,
- * moments carried with zeros for new rows, config, state and lineage brought up to date. force:
- * replace an existing output. */
-TF_MUST_USE enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *path,
-                                            bool force, const struct tf_growth *growth,
-                                            const struct tf_grow_options *options,
-                                            struct tf_err *err);
+/* Writes what the grown checkpoint holds: old chunks copied as they stand wherever the old rows do
+ * not change, moments carried with zeros for new rows, config, state and lineage brought up to date.
+ * To finish and to commit is the caller's. */
+TF_MUST_USE enum tf_code tf_grow_write(struct tf_writer *writer, const struct tf_checkpoint *from,
+                                       const struct tf_growth *growth,
+                                       const struct tf_grow_options *options, struct tf_err *err);
 
 /* The largest difference of any logit between two models on the same random ids; 0 means identical
  * to the bit (signs of zero aside). Vocabularies must agree. */

@@ -14,9 +14,9 @@ static void copy_rows(float *rows, size_t stride, uint64_t before, uint64_t afte
                       bool share)
 {
     for (uint64_t row = 0; share && row < before; row++) {
-        float copies = (float)(after / before + (row < after % before));
+        uint64_t copies = after / before + (row < after % before);
         for (uint64_t col = 0; col < cols; col++)
-            rows[row * stride + col] /= copies;
+            rows[row * stride + col] /= (float)copies;
     }
     for (uint64_t row = before; row < after; row++)
         memcpy(rows + row * stride, rows + row % before * stride, cols * sizeof *rows);
@@ -119,7 +119,7 @@ static enum tf_code write_grown(struct tf_writer *writer, const struct tf_checkp
         tf_grow_rows(rows, stride, info->rows, after, info->cols, info->name, values, &from->shape,
                      options);
     if (!code && !rewrite)
-        code = tf_writer_copy(writer, from->store, index, err);
+        code = tf_writer_copy(writer, from->store, index, 0, info->chunk_count, err);
     if (!code) {
         uint64_t first = rewrite ? 0 : info->rows;
         code = tf_writer_rows(writer, rows + first * stride, after - first, stride, err);
@@ -145,25 +145,8 @@ static enum tf_code write_table(struct tf_writer *writer, const struct tf_checkp
     if (code)
         return code;
     if (after == info.rows)
-        return tf_writer_copy(writer, from->store, index, err);
+        return tf_writer_copy(writer, from->store, index, 0, info.chunk_count, err);
     return write_grown(writer, from, index, after, options, err);
-}
-
-/* The token counts of Pattention p as the config has them: one number when all layers agree, else
- * one a layer. */
-static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape, int p,
-                                struct tf_err *err)
-{
-    counts->count = 1;
-    for (uint64_t layer = 1; layer < shape->layers; layer++)
-        if (shape->layer[layer].tokens[p] != shape->layer[0].tokens[p])
-            counts->count = shape->layers;
-    counts->items = tf_new(counts->count, sizeof *counts->items, "token counts", err);
-    if (!counts->items)
-        return TF_MEMORY;
-    for (size_t i = 0; i < counts->count; i++)
-        counts->items[i] = shape->layer[i].tokens[p];
-    return TF_OK;
 }
 
 static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoint *from,
@@ -183,22 +166,7 @@ static enum tf_code fill_event(struct tf_event *event, const struct tf_checkpoin
     strcpy(event->values, inits[options->values]);
     strcpy(event->scale, options->scale == TF_SCALE_COUNT ? "count" : "keep");
     event->seed = options->seed;
-    event->rows =
-        tf_new(growth->after.layers * TF_PATTENTIONS, sizeof *event->rows, "a lineage event", err);
-    if (!event->rows)
-        return TF_MEMORY;
-    for (uint64_t layer = 0; layer < growth->after.layers; layer++) {
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
-            struct tf_row_change *rows = &event->rows[event->row_count];
-            rows->before = growth->before.layer[layer].tokens[p];
-            rows->after = growth->after.layer[layer].tokens[p];
-            if (rows->before == rows->after)
-                continue;
-            tf_pattention_name(rows->name, layer, p);
-            event->row_count++;
-        }
-    }
-    return TF_OK;
+    return tf_event_rows(event, &growth->before, &growth->after, err);
 }
 
 /* The four blobs, with the token counts and the lineage brought up to date. The state stays: the
@@ -208,15 +176,11 @@ static enum tf_code write_blobs(struct tf_writer *writer, const struct tf_checkp
                                 const struct tf_grow_options *options, struct tf_err *err)
 {
     struct tf_config config = from->config; /* borrows all but the three counts */
-    struct tf_counts qkv = {0}, proj = {0}, ffn = {0};
+    struct tf_token_counts counts;
     struct tf_lineage lineage = {0};
     struct tf_event *event = NULL;
-    enum tf_code code = fill_counts(&qkv, &growth->after, TF_Q, err);
+    enum tf_code code = tf_shape_counts(&counts, &growth->after, err);
 
-    if (!code)
-        code = fill_counts(&proj, &growth->after, TF_O, err);
-    if (!code)
-        code = fill_counts(&ffn, &growth->after, TF_FFN, err);
     if (!code)
         code = tf_lineage_copy(&lineage, &from->lineage, err);
     if (!code && !(event = tf_lineage_add(&lineage, err)))
@@ -224,33 +188,25 @@ static enum tf_code write_blobs(struct tf_writer *writer, const struct tf_checkp
     if (!code)
         code = fill_event(event, from, growth, options, err);
     if (!code) {
-        config.model.qkv_tokens = qkv;
-        config.model.proj_tokens = proj;
-        config.model.ffn_tokens = ffn;
+        config.model.qkv_tokens = counts.qkv;
+        config.model.proj_tokens = counts.proj;
+        config.model.ffn_tokens = counts.ffn;
         code = tf_checkpoint_blobs(writer, &config, &from->tokenizer, &from->state, &lineage, err);
     }
-    tf_free(qkv.items);
-    tf_free(proj.items);
-    tf_free(ffn.items);
+    tf_token_counts_fini(&counts);
     tf_lineage_fini(&lineage);
     return code;
 }
 
-enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *path, bool force,
-                                const struct tf_growth *growth,
-                                const struct tf_grow_options *options, struct tf_err *err)
+enum tf_code tf_grow_write(struct tf_writer *writer, const struct tf_checkpoint *from,
+                           const struct tf_growth *growth, const struct tf_grow_options *options,
+                           struct tf_err *err)
 {
-    struct tf_writer *writer = NULL;
-    enum tf_code code = tf_writer_open(&writer, path, force, 0, err);
+    enum tf_code code = TF_OK;
 
     for (size_t i = 0; !code && i < tf_store_tables(from->store); i++)
         code = write_table(writer, from, i, growth, options, err);
-    if (!code)
-        code = write_blobs(writer, from, growth, options, err);
-    if (!code)
-        code = tf_writer_commit(writer, err);
-    tf_writer_close(writer);
-    return code;
+    return code ? code : write_blobs(writer, from, growth, options, err);
 }
 
 /* The same bits, and zeros of either sign, differ by 0; a NaN differs from anything else without
@@ -258,6 +214,7 @@ enum tf_code tf_grow_checkpoint(const struct tf_checkpoint *from, const char *pa
 static double largest_difference(const float *a, const float *b, size_t n, double largest)
 {
     for (size_t i = 0; i < n; i++) {
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): a NaN has bits, too */
         if (a[i] == b[i] || memcmp(&a[i], &b[i], sizeof *a) == 0)
             continue;
         double difference = fabs((double)a[i] - (double)b[i]);

@@ -1,6 +1,7 @@
 #include "train/keep.h"
 
 #include "base/mem.h"
+#include "base/path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -39,10 +40,12 @@ static void step_name(char out[512], const char *base, size_t base_length, uint6
  * one. */
 static uint64_t step_of(const char *name, const char *base, size_t base_length)
 {
-    unsigned long long step;
+    static const char mark[] = ".step-";
+    const size_t number = base_length + sizeof mark - 1;
     char own[512];
-    if (strncmp(name, base, base_length) || sscanf(name + base_length, ".step-%llu", &step) != 1)
+    if (strncmp(name, base, base_length) || strncmp(name + base_length, mark, sizeof mark - 1))
         return 0;
+    const uint64_t step = strtoull(name + number, NULL, 10);
     step_name(own, base, base_length, step);
     return strcmp(name, own) ? 0 : step;
 }
@@ -70,10 +73,10 @@ static enum tf_code prune(const char *output, uint64_t step, uint64_t last, stru
     char *path = slash ? tf_strndup(output, (size_t)(base - output), err) : tf_strdup(".", err);
     if (!path)
         return TF_MEMORY;
-    DIR *folder = opendir(path);
+    DIR *folder = tf_path_list(AT_FDCWD, path);
     enum tf_code code = TF_OK;
     if (!folder)
-        code = tf_fail_errno(err, TF_IO, "%s: cannot list the folder", path);
+        code = tf_fail_errno(err, TF_IO, "%s: cannot list its folder", output);
     for (uint64_t first = 0; !code && oldest(folder, base, base_length, step, &first) > last;) {
         char name[512];
         step_name(name, base, base_length, first);

@@ -148,9 +148,21 @@ enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model,
     if (!code)
         code = tf_checkpoint_blobs(writer, config, tokenizer, state, lineage, err);
     if (!code)
-        code = tf_writer_commit(writer, err);
+        code = tf_checkpoint_commit(writer, err);
     tf_writer_close(writer);
     return code;
+}
+
+enum tf_code tf_checkpoint_commit(struct tf_writer *writer, struct tf_err *err)
+{
+    struct tf_checkpoint checkpoint = {0};
+    const char *part = NULL;
+    enum tf_code code = tf_writer_finish(writer, &part, err);
+
+    if (!code)
+        code = tf_checkpoint_open(&checkpoint, part, 0, NULL, 0, err);
+    tf_checkpoint_close(&checkpoint);
+    return code ? code : tf_writer_commit(writer, err);
 }
 
 static enum tf_code take_blob(struct tf_writer *writer, enum tf_blob kind, char *text, size_t size,

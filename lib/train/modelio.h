@@ -25,6 +25,15 @@ struct tf_checkpoint {
 TF_MUST_USE enum tf_code tf_checkpoint_open(struct tf_checkpoint *checkpoint, const char *path,
                                             uint64_t max_memory, const char *const *sets,
                                             size_t set_count, struct tf_err *err);
+/* The same with a store that is open already; it is the checkpoint's from then on, even when this
+ * fails. */
+TF_MUST_USE enum tf_code tf_checkpoint_take(struct tf_checkpoint *checkpoint,
+                                            struct tf_store *store, struct tf_err *err);
+/* Understands config, tokenizer, state and lineage alone; a size of 0 is none. On failure, too, the
+ * caller closes the checkpoint. */
+TF_MUST_USE enum tf_code tf_checkpoint_parse(struct tf_checkpoint *checkpoint,
+                                             const char *const blobs[TF_BLOBS],
+                                             const size_t sizes[TF_BLOBS], struct tf_err *err);
 void tf_checkpoint_close(struct tf_checkpoint *checkpoint); /* a zeroed struct is fine */
 
 /* Fills in a shape from a config (scales 0 become the token counts) and the tokenizer's size
@@ -32,6 +41,20 @@ void tf_checkpoint_close(struct tf_checkpoint *checkpoint); /* a zeroed struct i
 TF_MUST_USE enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config,
                                        uint32_t tokens, struct tf_err *err);
 void tf_shape_fini(struct tf_shape *shape);
+/* A shape of its own. */
+TF_MUST_USE enum tf_code tf_shape_copy(struct tf_shape *to, const struct tf_shape *from,
+                                       struct tf_err *err);
+/* The three token counts of a config as a shape has them: one number when all layers agree, else
+ * one a layer. They are owned by the caller, as a config's are. */
+struct tf_token_counts {
+    struct tf_counts qkv, proj, ffn;
+};
+TF_MUST_USE enum tf_code tf_shape_counts(struct tf_token_counts *counts,
+                                         const struct tf_shape *shape, struct tf_err *err);
+/* Fills in the rows of a lineage event: every Pattention whose tokens differ. */
+TF_MUST_USE enum tf_code tf_event_rows(struct tf_event *event, const struct tf_shape *before,
+                                       const struct tf_shape *after, struct tf_err *err);
+void tf_token_counts_fini(struct tf_token_counts *counts); /* a zeroed struct is fine */
 
 /* A model with the checkpoint's weights. train: with gradients, and moments read where the file has
  * them, else zero. */
@@ -55,6 +78,8 @@ TF_MUST_USE enum tf_code tf_model_digest(const struct tf_model *model, struct tf
                                          struct tf_err *err);
 /* What a checkpoint of this model takes before compression: bytes of its tables. */
 uint64_t tf_checkpoint_bytes(const struct tf_model *model);
+/* Ends the file, opens it as a checkpoint, and gives it its name when it is one. */
+TF_MUST_USE enum tf_code tf_checkpoint_commit(struct tf_writer *writer, struct tf_err *err);
 /* Adds the four blobs to a writer. */
 TF_MUST_USE enum tf_code tf_checkpoint_blobs(struct tf_writer *writer,
                                              const struct tf_config *config,

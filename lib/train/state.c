@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "text/json.h"
 #include "text/yaml.h"
+#include "train/config_keys.h"
 #include <string.h>
 
 #define MAX_RECENT (sizeof(((struct tf_state *)0)->recent) / sizeof(float))
@@ -19,17 +20,24 @@ static enum tf_code expect_keys(const struct tf_yaml *map, const char *name,
         if (tf_yaml_get(map, keys[i]) == NULL)
             return tf_fail(err, TF_DATA, "%s:%d:%d: the key %s is missing", name, map->line,
                            map->column, keys[i]);
-    if (map->count > count) /* the known ones are all there, once each */
-        return tf_fail(err, TF_DATA, "%s:%d:%d: %zu keys, expected %zu", name, map->line,
-                       map->column, map->count, count);
+    for (size_t i = 0; i < map->count; i++) {
+        size_t k = 0;
+        while (k < count && strcmp(keys[k], map->keys[i]->text) != 0)
+            k++;
+        if (k == count)
+            return tf_fail(err, TF_DATA, "%s:%d:%d: unknown key %.80s", name, map->keys[i]->line,
+                           map->keys[i]->column, map->keys[i]->text);
+    }
     return TF_OK;
 }
 
 static enum tf_code expected(const struct tf_yaml *value, const char *name, const char *key,
                              const char *what, struct tf_err *err)
 {
-    return tf_fail(err, TF_DATA, "%s:%d:%d: %s: expected %s", name, value->line, value->column, key,
-                   what);
+    char found[128];
+
+    return tf_fail(err, TF_DATA, "%s:%d:%d: %s: expected %s, found %s", name, value->line,
+                   value->column, key, what, tf_key_found(found, value));
 }
 
 static enum tf_code get_uint(const struct tf_yaml *map, const char *name, const char *key,
@@ -158,6 +166,14 @@ enum tf_code tf_state_parse(struct tf_state *state, const char *text, size_t n, 
 
 /* ---- lineage: life ---- */
 
+static const char *const event_names[] = {
+    [TF_EVENT_TRAIN] = "train", [TF_EVENT_GROW] = "grow", [TF_EVENT_EDIT] = "edit"};
+
+const char *tf_event_name(enum tf_event_kind kind)
+{
+    return event_names[kind];
+}
+
 void tf_lineage_fini(struct tf_lineage *lineage)
 {
     for (size_t i = 0; i < lineage->count; i++)
@@ -217,28 +233,40 @@ static void put_text(FILE *out, const char *key, const char *text)
     fprintf(out, "  %s: %s\n", key, quoted);
 }
 
-static void put_event(FILE *out, const struct tf_event *event)
+static void put_rows(FILE *out, const struct tf_event *event)
 {
-    bool train = event->kind == TF_EVENT_TRAIN;
-
-    fprintf(out, "- event: %s\n", train ? "train" : "grow");
-    put_text(out, "from", event->from);
-    if (train) {
-        fprintf(out, "  steps: %ju\n  tokens: %ju\n", (uintmax_t)event->steps,
-                (uintmax_t)event->tokens);
-        return;
-    }
-    put_text(out, "keys", event->keys);
-    put_text(out, "values", event->values);
-    put_text(out, "scale", event->scale);
-    fprintf(out, "  seed: %ju\n  rows:%s\n", (uintmax_t)event->seed,
-            event->row_count == 0 ? " {}" : "");
+    fprintf(out, "  rows:%s\n", event->row_count == 0 ? " {}" : "");
     for (size_t i = 0; i < event->row_count; i++)
         fprintf(out, "    %s: [%ju, %ju]\n", event->rows[i].name, (uintmax_t)event->rows[i].before,
                 (uintmax_t)event->rows[i].after);
 }
 
-/* The values that an event takes in YAML, keys counted too. */
+static void put_event(FILE *out, const struct tf_event *event)
+{
+    fprintf(out, "- event: %s\n", tf_event_name(event->kind));
+    put_text(out, "from", event->from);
+    switch (event->kind) {
+    case TF_EVENT_TRAIN:
+        fprintf(out, "  steps: %ju\n  tokens: %ju\n", (uintmax_t)event->steps,
+                (uintmax_t)event->tokens);
+        break;
+    case TF_EVENT_GROW:
+        put_text(out, "keys", event->keys);
+        put_text(out, "values", event->values);
+        put_text(out, "scale", event->scale);
+        fprintf(out, "  seed: %ju\n", (uintmax_t)event->seed);
+        put_rows(out, event);
+        break;
+    case TF_EVENT_EDIT:
+        put_text(out, "verb", event->verb);
+        put_text(out, "effect", event->effect);
+        put_rows(out, event);
+        break;
+    }
+}
+
+/* The values that an event takes in YAML, keys counted too; one that changes rows has at most seven
+ * keys. */
 static size_t event_nodes(const struct tf_event *event)
 {
     return event->kind == TF_EVENT_TRAIN ? 9 : 15 + 4 * event->row_count;
@@ -319,21 +347,38 @@ static enum tf_code read_training(struct tf_event *event, const struct tf_yaml *
     return code == TF_OK ? get_uint(map, "lineage", "tokens", &event->tokens, err) : code;
 }
 
+static enum tf_code read_edit(struct tf_event *event, const struct tf_yaml *map, struct tf_err *err)
+{
+    static const char *const keys[] = {"event", "from", "verb", "effect", "rows"};
+    enum tf_code code = expect_keys(map, "lineage", keys, sizeof(keys) / sizeof(*keys), err);
+
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "verb", event->verb, sizeof(event->verb), err);
+    if (code == TF_OK)
+        code = get_text(map, "lineage", "effect", event->effect, sizeof(event->effect), err);
+    return code == TF_OK ? read_rows(event, tf_yaml_get(map, "rows"), err) : code;
+}
+
 static enum tf_code read_event(struct tf_event *event, const struct tf_yaml *map,
                                struct tf_err *err)
 {
+    static enum tf_code (*const read[])(struct tf_event *, const struct tf_yaml *,
+                                        struct tf_err *) = {[TF_EVENT_TRAIN] = read_training,
+                                                            [TF_EVENT_GROW] = read_growth,
+                                                            [TF_EVENT_EDIT] = read_edit};
     const struct tf_yaml *kind = tf_yaml_get(map, "event");
     enum tf_code code;
 
-    if (kind == NULL || kind->kind != TF_YAML_SCALAR ||
-        (strcmp(kind->text, "train") != 0 && strcmp(kind->text, "grow") != 0))
-        return expected(map, "lineage", "event", "train or grow", err);
-    event->kind = strcmp(kind->text, "grow") == 0 ? TF_EVENT_GROW : TF_EVENT_TRAIN;
-    code = event->kind == TF_EVENT_GROW ? read_growth(event, map, err)
-                                        : read_training(event, map, err);
-    if (code == TF_OK)
-        code = get_text(map, "lineage", "from", event->from, sizeof(event->from), err);
-    return code;
+    for (int i = 0; kind != NULL && kind->kind == TF_YAML_SCALAR && i <= TF_EVENT_EDIT; i++) {
+        if (strcmp(kind->text, event_names[i]) != 0)
+            continue;
+        event->kind = (enum tf_event_kind)i;
+        code = read[i](event, map, err);
+        return code == TF_OK
+                   ? get_text(map, "lineage", "from", event->from, sizeof(event->from), err)
+                   : code;
+    }
+    return expected(kind == NULL ? map : kind, "lineage", "event", "train, grow or edit", err);
 }
 
 enum tf_code tf_lineage_parse(struct tf_lineage *lineage, const char *text, size_t n,

@@ -22,21 +22,23 @@ struct tf_state {
     float recent[256];
 };
 
-/* A Pattention that grew. */
+/* A Pattention that gained or lost tokens. */
 struct tf_row_change {
     char name[64]; /* layers.3.ffn */
     uint64_t before, after;
 };
 /* One thing that happened to a model. */
 struct tf_event {
-    enum { TF_EVENT_TRAIN, TF_EVENT_GROW } kind;
+    enum tf_event_kind { TF_EVENT_TRAIN, TF_EVENT_GROW, TF_EVENT_EDIT } kind;
     char from[33];          /* model digest before it; "" for a model that began here */
     uint64_t steps, tokens; /* train */
     char keys[16], values[16], scale[16]; /* grow: how new rows were made */
     uint64_t seed;
-    size_t row_count;           /* grow: the Pattentions that changed */
+    char verb[16], effect[16];  /* edit: of tf-inspect, and what it did to the function */
+    size_t row_count;           /* grow, edit: the Pattentions that changed */
     struct tf_row_change *rows; /* owned */
 };
+const char *tf_event_name(enum tf_event_kind kind); /* train, grow, edit */
 struct tf_lineage {
     size_t count;
     struct tf_event *events; /* owned; oldest first */

@@ -79,8 +79,10 @@ static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *conf
     if (!past->count || past->events[past->count - 1].kind != TF_EVENT_TRAIN)
         return tf_fail(
             err, TF_DATA,
-            "%s: cannot be resumed: nothing was trained since it was grown; --init begins from it",
-            path);
+            "%s: cannot be resumed: nothing was trained since it was %s; --init begins from it",
+            path,
+            past->count && past->events[past->count - 1].kind == TF_EVENT_EDIT ? "edited"
+                                                                               : "grown");
     if (!has_moments(&t->from))
         return tf_fail(err, TF_DATA,
                        "%s: cannot be resumed: it has no optimizer state; --init begins from it",
@@ -149,16 +151,39 @@ static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
     return code;
 }
 
+/* The last event that added tokens, by growth or by hand. Rows taken away since then leave it
+ * unknown which are old. */
+static enum tf_code last_growth(const struct tf_event **growth, const struct tf_lineage *lineage,
+                                struct tf_err *err)
+{
+    *growth = NULL;
+    for (size_t i = 0; i < lineage->count; i++) {
+        const struct tf_event *event = &lineage->events[i];
+        for (size_t k = 0; k < event->row_count; k++) {
+            const struct tf_row_change *rows = &event->rows[k];
+            if (rows->after > rows->before)
+                *growth = event;
+            else if (*growth && rows->after < rows->before)
+                return tf_fail(
+                    err, TF_CONFIG,
+                    "train.freeze: old-tokens: %s lost tokens since it was grown (%" PRIu64
+                    " to %" PRIu64 "), so which are old is not known",
+                    rows->name, rows->before, rows->after);
+        }
+    }
+    return *growth
+               ? TF_OK
+               : tf_fail(err, TF_CONFIG, "train.freeze: old-tokens: this model was never grown");
+}
+
 /* Freezes every parameter token that was there before the last growth. */
 static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_model *model,
                                       struct tf_err *err)
 {
-    const struct tf_event *growth = NULL;
-    for (size_t i = 0; i < t->lineage.count; i++)
-        if (t->lineage.events[i].kind == TF_EVENT_GROW)
-            growth = &t->lineage.events[i];
-    if (!growth)
-        return tf_fail(err, TF_CONFIG, "train.freeze: old-tokens: this model was never grown");
+    const struct tf_event *growth;
+    const enum tf_code code = last_growth(&growth, &t->lineage, err);
+    if (code)
+        return code;
     for (size_t i = 0; i < model->table_count; i++)
         model->tables[i].frozen |= model->tables[i].scale > 0;
     for (size_t i = 0; i < growth->row_count; i++)
@@ -296,9 +321,11 @@ static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config,
                            struct tf_err *err)
 {
     const struct tf_trainer_options *o = &t->options;
-    enum tf_code code = open_from(t, config, err);
+    enum tf_code code = plan_only ? TF_OK : tf_lock_take(&t->lock, o->output, err);
     if (!code)
         code = tf_out_check(o->output, o->force || o->resume, err);
+    if (!code)
+        code = open_from(t, config, err);
     if (!code)
         code = load_texts(t, err);
     if (!code && !t->from.store)
@@ -371,5 +398,6 @@ void tf_trainer_free(struct tf_trainer *t)
     tf_corpus_fini(&t->valid);
     tf_corpus_fini(&t->train);
     tf_config_fini(&t->config);
+    tf_lock_release(&t->lock);
     tf_free(t);
 }

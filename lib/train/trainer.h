@@ -46,8 +46,9 @@ struct tf_trainer_plan {
     uint64_t train_windows, valid_tokens, steps_per_epoch;
 };
 
-/* Checks config, texts, memory and output, and takes everything that the run needs. plan_only:
- * works out the plan, takes no memory for the model. config is borrowed until free. */
+/* Checks config, texts, memory and output, and takes everything that the run needs: first of all
+ * the output's lock (base/lock.h), until free. plan_only: works out the plan, takes no memory for
+ * the model and no lock. config is borrowed until free. */
 TF_MUST_USE enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *config,
                                         const struct tf_trainer_options *options, bool plan_only,
                                         struct tf_err *err);

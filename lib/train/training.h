@@ -2,12 +2,14 @@
 #ifndef TF_TRAIN_TRAINING_H
 #define TF_TRAIN_TRAINING_H
 
+#include "base/lock.h"
 #include "text/corpus.h"
 #include "train/eval.h"
 #include "train/trainer.h"
 
 struct tf_trainer {
     struct tf_trainer_options options; /* strings are borrowed */
+    struct tf_lock lock;               /* on the output */
     struct tf_config config;           /* its own: the caller's, with the model of --init */
     struct tf_tokenizer tokenizer;
     struct tf_corpus train, valid; /* valid.count 0: none */

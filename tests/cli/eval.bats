@@ -51,6 +51,7 @@ figure() {
     works tf-eval m.tfck text.txt --stride 10 --json
     whole=$output
     for more in '--batch 1' '--batch 7' '--batch 100000' '--threads 1' '--threads 3'; do
+        # shellcheck disable=SC2086 # words
         works tf-eval m.tfck text.txt --stride 10 --json $more
         [ "$output" = "$whole" ]
     done

@@ -97,6 +97,9 @@ frames() {
     cmp a.tfck b.tfck
     tf-grow -q m.tfck -o c.tfck --ffn x3 --values random --seed 6
     run -1 cmp a.tfck c.tfck
+    tf-grow -q m.tfck -o d.tfck --ffn x3 --values random --seed 18446744073709551615
+    tf-grow -q m.tfck -o e.tfck --ffn x3 --values random
+    run -1 cmp d.tfck e.tfck
 }
 
 @test "what does not preserve the function says so" {

@@ -33,7 +33,7 @@ setup() {
 
 # Nothing half-written is left, whether a test's runs succeed or fail.
 teardown() {
-    [ "$(find "$BATS_TEST_TMPDIR" -name '*.part')" = '' ]
+    [ "$(find "$BATS_TEST_TMPDIR" -name '*.part' -o -name '*.lock')" = '' ]
 }
 
 digest() {
@@ -68,6 +68,14 @@ wide() {
     run -1 cmp 1.tfck 2.tfck
     wide 3.tfck --set train.seed=2
     cmp 2.tfck 3.tfck
+    for seed in 0 18446744073709551615; do
+        wide 4.tfck --seed $seed
+        wide 5.tfck --set train.seed=$seed
+        cmp 4.tfck 5.tfck
+        run -1 cmp 1.tfck 4.tfck
+    done
+    fails 64 '--seed=18446744073709551616: is too large' tf-train tiny.yaml -o x.tfck --seed 18446744073709551616
+    fails 64 '--seed=-1: must be a whole number' tf-train tiny.yaml -o x.tfck --seed=-1
 }
 
 # same_on CPU: a run on that build of the kernels gives the bytes of the build that is chosen.
@@ -163,7 +171,11 @@ finish() {
         kill -KILL "$pid"
         finish 137
         tf-inspect verify -q m.tfck
+        [ -e .m.tfck.lock ]
+        echo rest >.m.tfck.part
         tf-train -q small.yaml -o m.tfck --resume
+        [ ! -e .m.tfck.lock ]
+        [ ! -e .m.tfck.part ]
         cmp m.tfck "$whole"
         rm m.tfck pipe ./*.step-*
     done
@@ -186,6 +198,57 @@ finish() {
     tf-inspect lineage m.tfck | grep -q '1 train *[1-6][05]0 steps'
     tf-train -q small.yaml -o m.tfck --resume
     cmp m.tfck "$whole"
+}
+
+@test "two runs with one output: the second is refused at once, and changes nothing" {
+    begin
+    lines 60 # the first checkpoint is there
+    kill -STOP "$pid"
+    sum=$(cksum <m.tfck) text="process $pid is writing it"
+    ln -s m.tfck link.tfck
+    fails 73 "m.tfck: $text" tf-train small.yaml -o m.tfck --metrics new.jsonl
+    fails 73 "m.tfck: $text" tf-train small.yaml -f -o m.tfck --metrics new.jsonl
+    fails 73 "m.tfck: $text" tf-train small.yaml -o m.tfck --resume --metrics new.jsonl
+    fails 73 "m.tfck: $text" tf-train small.yaml -o ./m.tfck --resume
+    fails 73 "link.tfck: $text" tf-train small.yaml -o link.tfck --resume
+    fails 73 "m.tfck: $text" tf-train small.yaml -f -o m.tfck --dry-run
+    fails 73 "m.tfck: $text" tf-grow -f "$model" -o m.tfck --ffn x2
+    fails 73 "m.tfck: $text" tf-inspect -f "$model" -o m.tfck
+    [ ! -e new.jsonl ]
+    [ "$sum" = "$(cksum <m.tfck)" ]
+    [ -e .m.tfck.lock ]
+    tf-train -q tiny.yaml -o other.tfck # beside it all goes on
+    kill -CONT "$pid"
+    finish 0
+    cmp m.tfck "$whole"
+    [ ! -e .m.tfck.lock ]
+}
+
+@test "an output that another program is writing" {
+    exec 8>.m.tfck.part
+    flock -n 8
+    fails 73 'm.tfck: another program is writing it' tf-train tiny.yaml -o m.tfck
+    exec 8>&-
+    rm .m.tfck.part
+    [ "$(echo .m*)" = '.m*' ]
+}
+
+@test "a killed run's lock hinders nobody" {
+    for next in "tf-train -q -f tiny.yaml -o m.tfck" "tf-grow -q -f $model -o m.tfck --ffn x2" \
+        "tf-inspect -q -f $model -o m.tfck"; do
+        begin
+        lines 2
+        kill -KILL "$pid"
+        finish 137
+        rm pipe
+        [ -e .m.tfck.lock ]
+        works tf-train -q -n -f tiny.yaml -o m.tfck
+        [ -e .m.tfck.lock ]
+        # shellcheck disable=SC2086 # words
+        works $next
+        [ ! -e .m.tfck.lock ]
+        rm -f m.tfck ./*.step-*
+    done
 }
 
 @test "--max-time saves, ends well, and is resumed to the same bytes" {
@@ -354,19 +417,72 @@ config() {
     [ "$kept" = mine ]
 }
 
-@test "metrics that cannot be written" {
+@test "metrics that cannot be written: nothing is begun" {
     [ -w /dev/full ] || skip "no /dev/full"
-    fails 74 '/dev/full: metrics could not all be written' tf-train -q tiny.yaml -o a.tfck --metrics /dev/full
-    fails 74 'standard output: cannot write' bash -c 'tf-train -q tiny.yaml -o b.tfck --json >/dev/full'
-    cmp a.tfck b.tfck
-    tf-inspect verify -q a.tfck
+    fails 74 '/dev/full: metrics could not all be written: No space left on device' \
+        tf-train -q tiny.yaml -o a.tfck --metrics /dev/full
+    fails 74 'standard output: cannot write: No space left on device' \
+        bash -c 'tf-train -q tiny.yaml -o a.tfck --json >/dev/full'
+    [ ! -e a.tfck ]
 }
 
-@test "a reader of metrics that leaves is no news" {
+# goes_on: the run was ended early, but saved, and goes on to the same bytes.
+goes_on() {
+    run -1 cmp -s m.tfck "$whole"
+    tf-inspect verify -q m.tfck
+    tf-train -q small.yaml -o m.tfck --resume
+    cmp m.tfck "$whole"
+}
+
+@test "metrics that cannot be written any more end the run, saved" {
+    mkfifo pipe
+    tf-train small.yaml -o m.tfck --progress never --metrics pipe 2>log 3>&- &
+    pid=$!
+    exec 7<pipe
+    lines 5
+    exec 7<&-
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 74 ]
+    [ "$(tail -n 1 log)" = 'tf-train: error: pipe: metrics could not all be written: Broken pipe' ]
+    tail -n 2 log | head -n 1 | grep -qE '^tf-train: stopped at step [0-9]+ of 700; saved: run again with --resume to go on$'
+    goes_on
+}
+
+@test "metrics on a full disk end the run, saved" {
+    [ "$(id -u)" -eq 0 ] || skip "only root can mount a small disk"
+    mkdir disk
+    mount -t tmpfs -o size=16k tmpfs disk 2>/dev/null || skip "no mounts here"
+    run --separate-stderr tf-train -q small.yaml -o m.tfck --metrics disk/m.jsonl
+    umount disk
+    [ "$status" -eq 74 ]
+    [ "$stderr" = 'tf-train: error: disk/m.jsonl: metrics could not all be written: No space left on device' ]
+    goes_on
+}
+
+@test "a reader of metrics that leaves ends the run, saved, and is no news" {
     run --separate-stderr bash -c 'tf-train -q small.yaml -o m.tfck --json | head -n 1; exit "${PIPESTATUS[0]}"'
     [ "$status" -eq 74 ]
     [ "$stderr" = '' ]
-    cmp m.tfck "$whole"
+    goes_on
+}
+
+@test "metrics never touch a checkpoint" {
+    fails 64 '--metrics x.tfck: is the output' tf-train tiny.yaml -o x.tfck --metrics x.tfck
+    fails 64 '--metrics ./x.tfck: is the output' tf-train tiny.yaml -f -o x.tfck --metrics ./x.tfck
+    [ ! -e x.tfck ]
+    cp "$model" m.tfck
+    ln -s m.tfck link
+    fails 64 '--metrics m.tfck: is the output' tf-train tiny.yaml -f -o m.tfck --metrics m.tfck
+    fails 64 '--metrics link: is the output' tf-train tiny.yaml -f -o m.tfck --metrics link
+    fails 64 '--metrics m.tfck: is the output' tf-train tiny.yaml -o m.tfck --resume --metrics m.tfck
+    fails 64 '--metrics m.tfck: is the output' tf-train tiny.yaml -n -o m.tfck --resume --metrics m.tfck
+    for with in -f --resume; do
+        cp "$model" n.tfck
+        fails 73 'm.tfck: is a checkpoint; metrics go elsewhere' tf-train tiny.yaml $with -o n.tfck --metrics m.tfck
+        fails 73 'link: is a checkpoint; metrics go elsewhere' tf-train tiny.yaml $with -o n.tfck --metrics link
+    done
+    cmp m.tfck "$model"
 }
 
 # ---- going on, and beginning from another ----
@@ -538,7 +654,7 @@ on_terminal() {
     [[ $(on_terminal 'tf-train tiny.yaml -o a.tfck') == *$'\r'step*"$escape[K"* ]]
     [[ $(on_terminal 'tf-train tiny.yaml -o b.tfck --progress never') != *step* ]]
     [[ $(on_terminal 'tf-train none.yaml -o x.tfck') == *"$escape[1;31merror: $escape[0mnone.yaml"* ]]
-    [[ $(NO_COLOR= on_terminal 'tf-train none.yaml -o x.tfck') == *"$escape["* ]]
+    [[ $(NO_COLOR='' on_terminal 'tf-train none.yaml -o x.tfck') == *"$escape["* ]]
     [[ $(NO_COLOR=1 on_terminal 'tf-train none.yaml -o x.tfck') == *'tf-train: error: none.yaml'* ]]
     [[ $(on_terminal 'tf-train none.yaml -o x.tfck --color never') == *'tf-train: error: none.yaml'* ]]
     [[ $(tf-train none.yaml -o x.tfck --color always 2>&1) == *"$escape["* ]]

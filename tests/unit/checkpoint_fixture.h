@@ -130,6 +130,20 @@ static inline void write_sample(const char *path)
     tf_writer_close(writer);
 }
 
+/* Opens, and when that works checks every byte. */
+static inline enum tf_code open_and_verify(const char *path, struct tf_err *err)
+{
+    struct tf_store *store;
+    enum tf_code code;
+
+    memset(err, 0, sizeof(*err));
+    code = tf_store_open(&store, path, 0, err);
+    if (code == TF_OK)
+        code = tf_store_verify(store, err);
+    tf_store_close(store);
+    return code;
+}
+
 /* ---- bytes of a file ---- */
 
 struct image {

@@ -5,6 +5,7 @@
 
 #include "unit.h"
 
+#include "base/mem.h"
 #include "nn/model.h"
 #include "store/npy.h"
 
@@ -32,17 +33,28 @@ static inline double golden_number(const json_t *json, const char *key)
     return json_number_value(value);
 }
 
-/* Reads an array; the caller calls tf_npy_fini. */
-static inline struct tf_npy golden_npy(const char *dir, const char *file)
+/* A whole array. */
+struct golden_array {
+    uint64_t shape[TF_NPY_DIMS];
+    void *data; /* little-endian, C order; the caller frees it with tf_free */
+};
+
+static inline struct golden_array golden_npy(const char *dir, const char *file)
 {
     char path[512];
     struct tf_npy npy;
+    struct golden_array array;
     struct tf_err err = {0};
-    assert_ok(tf_npy_load(&npy, golden_path(path, dir, file), 1u << 30, &err), &err);
-    return npy;
+    assert_ok(tf_npy_open(&npy, golden_path(path, dir, file), &err), &err);
+    array.data = tf_new(npy.in.size - npy.start, 1, file, &err);
+    assert_non_null(array.data);
+    assert_ok(tf_npy_read(&npy, 0, npy.shape[0], array.data, &err), &err);
+    memcpy(array.shape, npy.shape, sizeof array.shape);
+    tf_npy_close(&npy);
+    return array;
 }
 
-static inline struct tf_npy golden_table(const char *dir, const char *kind, const char *name)
+static inline struct golden_array golden_table(const char *dir, const char *kind, const char *name)
 {
     char file[256];
     snprintf(file, sizeof file, "%s/%s.npy", kind, name);
@@ -87,12 +99,12 @@ static inline struct tf_model *golden_model(const char *dir, bool train)
     assert_ok(tf_model_new(&model, &shape, train, &err), &err);
     for (size_t i = 0; i < model->table_count; i++) {
         struct tf_table *t = &model->tables[i];
-        struct tf_npy npy = golden_table(dir, "weights", t->name);
-        assert_int_equal(npy.shape[0] * npy.shape[1], t->rows * t->cols);
+        struct golden_array array = golden_table(dir, "weights", t->name);
+        assert_int_equal(array.shape[0] * array.shape[1], t->rows * t->cols);
         for (size_t r = 0; r < t->rows; r++)
-            memcpy(tf_table_row(t, r), (const float *)npy.data + r * t->cols,
+            memcpy(tf_table_row(t, r), (const float *)array.data + r * t->cols,
                    t->cols * sizeof(float));
-        tf_npy_fini(&npy);
+        tf_free(array.data);
     }
     json_decref(json);
     return model;

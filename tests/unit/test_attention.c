@@ -24,7 +24,7 @@ static float *take(struct fixture *f, size_t rows, size_t stride)
 
 static void take_all(struct fixture *f)
 {
-    const size_t pairs = f->streams * f->heads.H, threads = 3;
+    const size_t pairs = f->streams * f->heads.H, threads = (size_t)omp_get_max_threads();
     for (size_t i = 0; i < MATRICES; i++) /* strides of all kinds */
         f->m[i] = (struct tf_matrix){take(f, f->rows, f->C + i), f->C + i};
     f->kv = (struct tf_kv){take(f, pairs, tf_kv_keys_size(&f->heads)),

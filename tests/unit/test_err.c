@@ -31,6 +31,19 @@ static void test_fail_errno_appends_the_word(void **state)
     assert_int_equal(tf_fail_errno(NULL, TF_NOINPUT, "nobody listens"), TF_NOINPUT);
 }
 
+static void test_errno_of_memory(void **state)
+{
+    struct tf_err err = {0};
+
+    (void)state;
+    errno = ENOMEM;
+    assert_int_equal(tf_fail_errno(&err, TF_CANTCREATE, "a.txt"), TF_MEMORY);
+    assert_int_equal(err.code, TF_MEMORY);
+    assert_string_equal(err.text, "a.txt: Cannot allocate memory");
+    errno = ENOMEM;
+    assert_int_equal(tf_fail_errno(NULL, TF_IO, "nobody listens"), TF_MEMORY);
+}
+
 static void test_context_rises(void **state)
 {
     struct tf_err err = {0};
@@ -104,7 +117,13 @@ static void test_escape_knows_utf8(void **state)
     expect_escape("a\0b", 3, "a\\x00b");
     expect_escape("gr\xc3\xbc\xc3\x9f", 6, "gr\xc3\xbc\xc3\x9f");
     expect_escape("\xe2\x82\xac \xf0\x9f\x8c\xb1", 8, "\xe2\x82\xac \xf0\x9f\x8c\xb1");
-    expect_escape("\xc2\xa0", 2, "\xc2\xa0");                     /* the first after C1 */
+    expect_escape("\xc2\xa0", 2, "\xc2\xa0");              /* the first after C1 */
+    expect_escape("a\xe2\x80\xae", 4, "a\\xe2\\x80\\xae"); /* right to left */
+    expect_escape("\xe2\x80\xa8", 3, "\\xe2\\x80\\xa8");   /* line separator */
+    expect_escape("\xe2\x81\xa6", 3, "\\xe2\\x81\\xa6");   /* isolate */
+    expect_escape("\xe2\x80\xa7", 3, "\xe2\x80\xa7");
+    expect_escape("\xe2\x80\xaf", 3, "\xe2\x80\xaf");
+    expect_escape("\xe2\x81\xaa", 3, "\xe2\x81\xaa");
     expect_escape("\xf4\x8f\xbf\xbf", 4, "\xf4\x8f\xbf\xbf");     /* U+10FFFF */
     expect_escape("\xed\x9f\xbf", 3, "\xed\x9f\xbf");             /* below the surrogates */
     expect_escape("\xc3", 1, "\\xc3");                            /* cut off */
@@ -161,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fail_sets_code_and_text),
         cmocka_unit_test(test_fail_errno_appends_the_word),
+        cmocka_unit_test(test_errno_of_memory),
         cmocka_unit_test(test_context_rises),
         cmocka_unit_test(test_message_may_quote_itself),
         cmocka_unit_test(test_long_messages_are_cut),

@@ -11,7 +11,7 @@ enum { ROWS = 2, LENGTH = 24, VOCAB = 256 };
 static void split_tokens(const char *dir, uint16_t ids[ROWS * LENGTH],
                          uint16_t targets[ROWS * LENGTH])
 {
-    struct tf_npy npy = golden_npy(dir, "tokens.npy");
+    struct golden_array npy = golden_npy(dir, "tokens.npy");
     const int32_t *tokens = npy.data;
     assert_int_equal(npy.shape[1], LENGTH + 1);
     for (int b = 0; b < ROWS; b++)
@@ -19,12 +19,12 @@ static void split_tokens(const char *dir, uint16_t ids[ROWS * LENGTH],
             ids[b * LENGTH + t] = (uint16_t)tokens[b * (LENGTH + 1) + t];
             targets[b * LENGTH + t] = (uint16_t)tokens[b * (LENGTH + 1) + t + 1];
         }
-    tf_npy_fini(&npy);
+    tf_free(npy.data);
 }
 
 static void check_gradient(const struct tf_table *table, const char *dir, double tolerance)
 {
-    struct tf_npy npy = golden_table(dir, "grads", table->name);
+    struct golden_array npy = golden_table(dir, "grads", table->name);
     const float *want = npy.data;
     double largest = 0, worst = 0;
     for (size_t r = 0; r < table->rows; r++)
@@ -35,7 +35,7 @@ static void check_gradient(const struct tf_table *table, const char *dir, double
         }
     if (!(worst <= tolerance * largest))
         fail_msg("%s %s: gradient off by %g of %g", dir, table->name, worst, largest);
-    tf_npy_fini(&npy);
+    tf_free(npy.data);
 }
 
 static void check_case(const char *dir)
@@ -51,7 +51,7 @@ static void check_case(const char *dir)
     tf_gradients_clear(run);
     tf_forward(run, ids, ROWS, LENGTH, 0);
     tf_logits(run, 0, ROWS * LENGTH, logits);
-    struct tf_npy want = golden_npy(dir, "logits.npy");
+    struct golden_array want = golden_npy(dir, "logits.npy");
     for (size_t i = 0; i < ROWS * LENGTH * VOCAB; i++)
         assert_true(fabs((double)logits[i] - ((const float *)want.data)[i]) <= 2e-5);
     tf_loss(run, targets, losses, 1.0f / (ROWS * LENGTH));
@@ -65,7 +65,7 @@ static void check_case(const char *dir)
     for (size_t i = 0; i < model->table_count; i++)
         check_gradient(&model->tables[i], dir, model->shape.norm == TF_SOFTMAX ? 1e-3 : 1e-4);
     json_decref(json);
-    tf_npy_fini(&want);
+    tf_free(want.data);
     tf_free(logits);
     tf_run_free(run);
     tf_model_free(model);

@@ -1,6 +1,6 @@
 #include "tiny_model.h"
 
-#include "train/grow.h"
+#include "grown.h"
 
 static struct tf_err err;
 
@@ -270,7 +270,7 @@ static void grow_file(const char *from, const char *to, const struct tf_grow_opt
 
     open_checkpoint(&checkpoint, from);
     assert_ok(tf_grow_plan(&growth, &checkpoint.shape, options, &err), &err);
-    assert_ok(tf_grow_checkpoint(&checkpoint, to, true, &growth, options, &err), &err);
+    assert_ok(grow_checkpoint(&checkpoint, to, true, &growth, options, &err), &err);
     tf_growth_fini(&growth);
     tf_checkpoint_close(&checkpoint);
 }
@@ -473,9 +473,9 @@ static void test_existing_output(void **state)
     tiny_file("from.tfck", NULL, false);
     open_checkpoint(&from, "from.tfck");
     assert_ok(tf_grow_plan(&growth, &from.shape, &options, &err), &err);
-    assert_int_equal(tf_grow_checkpoint(&from, "from.tfck", false, &growth, &options, &err),
+    assert_int_equal(grow_checkpoint(&from, "from.tfck", false, &growth, &options, &err),
                      TF_CANTCREATE);
-    assert_ok(tf_grow_checkpoint(&from, "from.tfck", true, &growth, &options, &err), &err);
+    assert_ok(grow_checkpoint(&from, "from.tfck", true, &growth, &options, &err), &err);
     tf_growth_fini(&growth);
     tf_checkpoint_close(&from);
     open_checkpoint(&from, "from.tfck");

@@ -95,7 +95,7 @@ static void strings(void **state)
     (void)state;
     begin(&output, false);
     tf_json_array(&output.json, NULL);
-    tf_json_string(&output.json, NULL, "\"\\/\b\f\n\r\t\x01\x1f\x7f");
+    tf_json_string(&output.json, NULL, "\"\\/\b\f\n\r\t\x01\x1f\x7f\xc2\x9b\xc2\xa0");
     tf_json_bytes(&output.json, NULL, "a\0b", 3);
     tf_json_string(&output.json, NULL, "\xc3\xa9\xf0\x9f\x90\xa6");
     tf_json_string(&output.json, NULL,
@@ -104,9 +104,10 @@ static void strings(void **state)
     tf_json_string(&output.json, NULL, "\xc0\xaf\xed\xa0\x80"); /* overlong, surrogate */
     tf_json_end_array(&output.json);
 #define U_FFFD "\xef\xbf\xbd"
-    expect(&output, "[\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\",\"a\\u0000b\","
-                    "\"\xc3\xa9\xf0\x9f\x90\xa6\",\"" U_FFFD "a" U_FFFD "\","
-                    "\"" U_FFFD U_FFFD U_FFFD U_FFFD U_FFFD "\"]\n");
+    expect(&output,
+           "[\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\\u009b\xc2\xa0\",\"a\\u0000b\","
+           "\"\xc3\xa9\xf0\x9f\x90\xa6\",\"" U_FFFD "a" U_FFFD "\","
+           "\"" U_FFFD U_FFFD U_FFFD U_FFFD U_FFFD "\"]\n");
 }
 
 static void reals_that_are_none(void **state)

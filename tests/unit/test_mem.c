@@ -10,6 +10,13 @@
 
 #include <cmocka.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+#endif
+
 /* With the address sanitizer, an allocation that fails must fail as it does without. */
 const char *__asan_default_options(void);
 __attribute__((visibility("default"))) const char *__asan_default_options(void)
@@ -37,6 +44,25 @@ static void test_new_is_zeroed_and_aligned(void **state)
         tf_free(bytes);
     }
     tf_free(NULL);
+}
+
+/* Else reads just past a block would go unseen in the build that is there to see them. */
+static void test_new_ends_where_it_should(void **state)
+{
+    (void)state;
+#ifdef ASAN
+    struct tf_err err = {0};
+
+    for (size_t size = 1; size < 300; size += 7) {
+        uint8_t *bytes = tf_new(size, 1, "bytes", &err);
+        assert_non_null(bytes);
+        assert_false(__asan_address_is_poisoned(bytes + size - 1));
+        assert_true(__asan_address_is_poisoned(bytes + size));
+        tf_free(bytes);
+    }
+#else
+    skip();
+#endif
 }
 
 static void test_new_names_what_did_not_fit(void **state)
@@ -201,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_is_zeroed_and_aligned),
+        cmocka_unit_test(test_new_ends_where_it_should),
         cmocka_unit_test(test_new_names_what_did_not_fit),
         cmocka_unit_test(test_new_leaves_fresh_pages_alone),
         cmocka_unit_test(test_strings),

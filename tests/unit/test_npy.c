@@ -6,7 +6,7 @@ static struct tf_npy npy;
 static struct tf_err err;
 
 /* A version 1.0 file with this dictionary and so many bytes of data, 1 2 3 ... */
-static enum tf_code load_text(const char *dictionary, size_t data)
+static enum tf_code open_text(const char *dictionary, size_t data)
 {
     uint8_t bytes[512] = "\x93NUMPY\x01\x00";
     size_t length = strlen(dictionary);
@@ -16,32 +16,50 @@ static enum tf_code load_text(const char *dictionary, size_t data)
     for (size_t i = 0; i < data; i++)
         bytes[10 + length + i] = (uint8_t)(i + 1);
     save_bytes("a.npy", bytes, 10 + length + data);
-    tf_npy_fini(&npy);
-    return tf_npy_load(&npy, "a.npy", 1 << 20, &err);
+    tf_npy_close(&npy);
+    return tf_npy_open(&npy, "a.npy", &err);
+}
+
+/* Entries row .. row+count are bytes of 1 2 3 ... */
+static void check_entries(uint64_t row, uint64_t count, size_t entry)
+{
+    uint8_t bytes[256] = {0};
+
+    assert_fine(tf_npy_read(&npy, row, count, bytes, &err), err);
+    for (size_t i = 0; i < count * entry; i++)
+        assert_int_equal(bytes[i], row * entry + i + 1);
+    assert_int_equal(bytes[count * entry], 0);
 }
 
 static void test_reads(void **state)
 {
     (void)state;
-    assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }     \n", 24),
+    assert_fine(open_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }     \n", 24),
                 err);
     assert_int_equal(npy.type, TF_NPY_F4);
     assert_int_equal(npy.dims, 2);
     assert_int_equal(npy.shape[0], 2);
     assert_int_equal(npy.shape[1], 3);
     assert_int_equal(npy.shape[2], 1);
-    assert_int_equal(npy.size, 24);
-    assert_int_equal(((uint8_t *)npy.data)[23], 24);
+    check_entries(0, 2, 12);
+    check_entries(1, 1, 12);
+    check_entries(2, 0, 12);
+    assert_fails(tf_npy_read(&npy, 1, 2, NULL, &err), TF_INTERNAL, err,
+                 "a.npy: 2 rows from row 1 wanted, it has 2");
+    assert_int_equal(tf_npy_read(&npy, 3, 0, NULL, &err), TF_INTERNAL);
+    assert_int_equal(tf_npy_read(&npy, 1, UINT64_MAX, NULL, &err), TF_INTERNAL);
     /* Other order, quotes, no spaces; one dimension. */
-    assert_fine(load_text("{\"shape\":(5,),\"fortran_order\":False,\"descr\":\"<u2\"}", 10), err);
+    assert_fine(open_text("{\"shape\":(5,),\"fortran_order\":False,\"descr\":\"<u2\"}", 10), err);
     assert_int_equal(npy.type, TF_NPY_U2);
     assert_int_equal(npy.dims, 1);
     assert_int_equal(npy.shape[0], 5);
     assert_int_equal(npy.shape[1], 1);
-    assert_fine(load_text("{'descr': '<i4', 'fortran_order': False, 'shape': (1, 2, 3)}", 24), err);
+    check_entries(1, 4, 2);
+    assert_fine(open_text("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3, 1)}", 24), err);
     assert_int_equal(npy.dims, 3);
-    assert_int_equal(npy.shape[2], 3);
-    tf_npy_fini(&npy);
+    assert_int_equal(npy.shape[2], 1);
+    check_entries(1, 1, 12);
+    tf_npy_close(&npy);
 }
 
 /* Versions 2 and 3 count the header in 32 bits. */
@@ -56,20 +74,23 @@ static void test_versions(void **state)
     memcpy(bytes + 12, dictionary, sizeof(dictionary) - 1);
     for (uint8_t version = 2; version <= 3; version++) {
         bytes[6] = version;
+        bytes[size - 2] = 1;
+        bytes[size - 1] = 2;
         save_bytes("a.npy", bytes, size);
-        assert_fine(tf_npy_load(&npy, "a.npy", 2, &err), err);
+        assert_fine(tf_npy_open(&npy, "a.npy", &err), err);
         assert_int_equal(npy.type, TF_NPY_F2);
-        assert_int_equal(npy.size, 2);
-        tf_npy_fini(&npy);
+        assert_int_equal(tf_npy_width(npy.type), 2);
+        check_entries(0, 1, 2);
+        tf_npy_close(&npy);
     }
     bytes[6] = 4;
     save_bytes("a.npy", bytes, size);
-    assert_fails(tf_npy_load(&npy, "a.npy", 2, &err), TF_DATA, err,
+    assert_fails(tf_npy_open(&npy, "a.npy", &err), TF_DATA, err,
                  "a.npy: .npy version 4, must be 1 to 3");
     bytes[6] = 2;
     tf_put_u32(bytes + 8, UINT32_MAX);
     save_bytes("a.npy", bytes, size);
-    assert_fails(tf_npy_load(&npy, "a.npy", 2, &err), TF_DATA, err,
+    assert_fails(tf_npy_open(&npy, "a.npy", &err), TF_DATA, err,
                  "a.npy: header of 4294967295 bytes in a file of 72, at most 65536");
 }
 
@@ -90,9 +111,13 @@ static void test_refusals(void **state)
         {"{'descr': '<f4'", 4, "a.npy: header does not end"},
         {"{'descr': '<f4", 4, "a.npy: descr is not the name of a type"},
         {"{'descr': [('x', '<f4')]}", 4, "a.npy: descr is not the name of a type"},
-        {"{'descr': '>f4'}", 4, "a.npy: type '>f4', must be '<f4', '<f2', '<i4' or '<u2'"},
+        {"{'descr': '>f4'}", 4,
+         "a.npy: type '>f4', which is big-endian, must be '<f4', '<f2', '<i4' or '<u2'"},
         {"{'descr': '<f8'}", 4, "a.npy: type '<f8', must be '<f4', '<f2', '<i4' or '<u2'"},
-        {"{'fortran_order': True}", 4, "a.npy: fortran_order is not False: only C order is read"},
+        {"{'descr': '|u1'}", 4, "a.npy: type '|u1', must be '<f4', '<f2', '<i4' or '<u2'"},
+        {"{'fortran_order': True}", 4,
+         "a.npy: fortran_order is not False: only C order is read, as numpy.ascontiguousarray "
+         "makes it"},
         {"{'shape': ()}", 4, "a.npy: 0 dimensions, must be 1 to 3"},
         {"{'shape': (1, 1, 1, 1)}", 4, "a.npy: more than 3 dimensions"},
         {"{'shape': (3, 0)}", 4, "a.npy: dimension 1 is 0"},
@@ -112,16 +137,13 @@ static void test_refusals(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_fails(load_text(cases[i].dictionary, cases[i].data), TF_DATA, err, cases[i].text);
-        assert_null(npy.data);
+        assert_fails(open_text(cases[i].dictionary, cases[i].data), TF_DATA, err, cases[i].text);
+        assert_null(npy.in.path);
     }
-    assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8), err);
-    tf_npy_fini(&npy);
-    assert_fails(tf_npy_load(&npy, "a.npy", 7, &err), TF_MEMORY, err,
-                 "a.npy: 8 bytes of data, the limit is 7");
-    assert_int_equal(tf_npy_load(&npy, "none.npy", 7, &err), TF_NOINPUT);
+    assert_int_equal(tf_npy_open(&npy, "none.npy", &err), TF_NOINPUT);
+    assert_int_equal(tf_npy_open(&npy, ".", &err), TF_NOINPUT);
     save_bytes("b.npy", "PK\3\4", 4);
-    assert_fails(tf_npy_load(&npy, "b.npy", 7, &err), TF_DATA, err, "b.npy: not an .npy file");
+    assert_fails(tf_npy_open(&npy, "b.npy", &err), TF_DATA, err, "b.npy: not an .npy file");
 }
 
 /* Cut at any byte, the file is refused. */
@@ -130,15 +152,29 @@ static void test_truncation(void **state)
     struct image image;
 
     (void)state;
-    assert_fine(load_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8), err);
-    tf_npy_fini(&npy);
+    assert_fine(open_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8), err);
+    tf_npy_close(&npy);
     image = load_image("a.npy");
     for (size_t size = 0; size < image.size; size++) {
         save_bytes("cut.npy", image.bytes, size);
-        assert_int_equal(tf_npy_load(&npy, "cut.npy", 100, &err), TF_DATA);
-        assert_null(npy.data);
+        assert_int_equal(tf_npy_open(&npy, "cut.npy", &err), TF_DATA);
+        assert_null(npy.in.path);
     }
     tf_free(image.bytes);
+}
+
+/* A file that shrinks after it was opened: what is gone is an error, and not zeros. */
+static void test_shrinks(void **state)
+{
+    uint8_t bytes[8];
+
+    (void)state;
+    assert_fine(open_text("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", 8), err);
+    assert_int_equal(truncate("a.npy", 70), 0);
+    check_entries(0, 1, 4);
+    assert_fails(tf_npy_read(&npy, 0, 2, bytes, &err), TF_DATA, err,
+                 "a.npy: ends at byte 70, but had 73 when it was opened");
+    tf_npy_close(&npy);
 }
 
 /* Our header is what NumPy writes, to the byte, and our reader reads it. */
@@ -148,6 +184,7 @@ static void test_writes(void **state)
     static const char *const texts[] = {"(7,)", "(2, 3)", "(1, 2, 3)"};
     static const size_t counts[] = {7, 6, 6};
     const uint32_t data[7] = {1, 2, 3, 4, 5, 6, 7};
+    uint32_t back[7];
 
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -169,12 +206,13 @@ static void test_writes(void **state)
         assert_memory_equal(image.bytes, "\x93NUMPY\x01\x00\x76\x00", 10);
         assert_memory_equal(image.bytes + 10, text, 118);
         tf_free(image.bytes);
-        assert_fine(tf_npy_load(&npy, "w.npy", 1000, &err), err);
+        assert_fine(tf_npy_open(&npy, "w.npy", &err), err);
         assert_int_equal(npy.dims, i + 1);
         for (int d = 0; d <= i; d++)
             assert_int_equal(npy.shape[d], shapes[i][d]);
-        assert_memory_equal(npy.data, data, npy.size);
-        tf_npy_fini(&npy);
+        assert_fine(tf_npy_read(&npy, 0, npy.shape[0], back, &err), err);
+        assert_memory_equal(back, data, 4 * counts[i]);
+        tf_npy_close(&npy);
     }
 }
 
@@ -183,7 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads),    cmocka_unit_test(test_versions),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_shrinks),  cmocka_unit_test(test_writes),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

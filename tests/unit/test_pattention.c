@@ -26,7 +26,8 @@ static float *take(struct fixture *f, size_t rows, size_t stride)
 
 static void take_all(struct fixture *f)
 {
-    const size_t rows = f->rows, N = f->N, C = f->C, wide = tf_table_stride(N), threads = 3;
+    const size_t rows = f->rows, N = f->N, C = f->C, wide = tf_table_stride(N);
+    const size_t threads = (size_t)omp_get_max_threads();
     struct tf_table *const tables[] = {&f->keys, &f->values};
     for (size_t i = 0; i < 2; i++) {
         tables[i]->value = take(f, N, tables[i]->stride);

@@ -109,25 +109,27 @@ static void damaged_states(void **unused)
     refuse_state("x\n", "state:1:1: expected a mapping");
     refuse_state("step: 1\n", "state:1:1: the key tokens is missing");
     refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nmore: 1\n",
-                 "state:1:1: 8 keys, expected 7");
+                 "state:8:1: unknown key more");
     refuse_state("step: -1\n" REST "best_loss: none\nrecent: []\n",
-                 "state:1:7: step: expected an integer below 2^63");
+                 "state:1:7: step: expected an integer below 2^63, found \"-1\"");
     /* t = updates + 1 would be 0, and AdamW divide by 1 - beta^0 */
     refuse_state("step: 1\ntokens: 1\nupdates: 18446744073709551615\ndata_hash: 1\n"
                  "best_step: 1\nbest_loss: 1\nrecent: []\n",
-                 "state:3:10: updates: expected an integer below 2^63");
+                 "state:3:10: updates: expected an integer below 2^63, found "
+                 "\"18446744073709551615\"");
     refuse_state("step: 1\n" REST "best_loss: nan\nrecent: []\n",
-                 "state:6:12: best_loss: expected a number or none");
+                 "state:6:12: best_loss: expected a number or none, found \"nan\"");
     refuse_state("step: 1\n" REST "best_loss: 1\nrecent: 1\n",
-                 "state:7:9: recent: expected a list of at most 256 numbers");
+                 "state:7:9: recent: expected a list of at most 256 numbers, found \"1\"");
     refuse_state("step: 1\n" REST "best_loss: 1\nrecent: [1, x]\n",
-                 "state:7:13: recent: expected a number");
+                 "state:7:13: recent: expected a number, found \"x\"");
     refuse_state("step: 1\n" REST "best_loss: 1\nrecent: [1e300]\n",
-                 "state:7:10: recent: expected a number");
+                 "state:7:10: recent: expected a number, found \"1e300\"");
     for (int i = 0; i < 256; i++)
         at += (size_t)snprintf(many + at, sizeof(many) - at, ",0");
     snprintf(many + at, sizeof(many) - at, "]\n");
-    refuse_state(many, "state:7:9: recent: expected a list of at most 256 numbers");
+    refuse_state(many, "state:7:9: recent: expected a list of at most 256 numbers, found "
+                       "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]");
 }
 
 static struct tf_event *add(struct tf_lineage *lineage)
@@ -257,6 +259,28 @@ static void no_rows(void **unused)
     tf_lineage_fini(&back);
 }
 
+static void edits(void **unused)
+{
+    struct tf_lineage lineage = {0}, back;
+    struct tf_err err = {0};
+    const char *text = "- event: edit\n  from: \"0123\"\n  verb: slice\n  effect: changed\n"
+                       "  rows:\n    layers.0.ffn: [44, 12]\n";
+
+    (void)unused;
+    assert_int_equal(tf_lineage_parse(&lineage, text, strlen(text), &err), TF_OK);
+    assert_int_equal(lineage.events[0].kind, TF_EVENT_EDIT);
+    assert_string_equal(lineage.events[0].verb, "slice");
+    assert_string_equal(lineage.events[0].effect, "changed");
+    assert_int_equal(lineage.events[0].rows[0].after, 12);
+    prints_as(&lineage, text);
+    tf_lineage_fini(&lineage);
+    text = "- event: edit\n  from: \"\"\n  verb: a verb that is too long\n  effect: exact\n"
+           "  rows: {}\n";
+    assert_int_equal(tf_lineage_parse(&back, text, strlen(text), &err), TF_DATA);
+    assert_string_equal(
+        err.text, "lineage:3:9: verb: expected a short text, found \"a verb that is too long\"");
+}
+
 /* What could not be read again is not written. */
 static void too_long_a_lineage(void **unused)
 {
@@ -297,18 +321,22 @@ static void damaged_lineages(void **unused)
     (void)unused;
     refuse_lineage("x\n", "lineage:1:1: expected a list");
     refuse_lineage("a: 1\n", "lineage:1:1: expected a list");
-    refuse_lineage("- x\n", "lineage:1:3: event: expected train or grow");
-    refuse_lineage("- {event: shrink}\n", "lineage:1:3: event: expected train or grow");
+    refuse_lineage("- x\n", "lineage:1:3: event: expected train, grow or edit, found \"x\"");
+    refuse_lineage("- {event: shrink}\n",
+                   "lineage:1:11: event: expected train, grow or edit, found \"shrink\"");
     refuse_lineage("- {event: train}\n", "lineage:1:3: the key from is missing");
     refuse_lineage("- {event: train, from: '', steps: 1, tokens: x}\n",
-                   "lineage:1:46: tokens: expected an integer");
+                   "lineage:1:46: tokens: expected an integer, found \"x\"");
     refuse_lineage(
         "- {event: train, from: 012345678901234567890123456789012, steps: 1, tokens: 1}\n",
-        "lineage:1:24: from: expected a short text");
-    refuse_lineage(GROW "1}\n", "lineage:1:72: rows: expected a mapping");
-    refuse_lineage(GROW "{a: 1}}\n", "lineage:1:76: a: expected the rows before and after");
-    refuse_lineage(GROW "{a: [1, x]}}\n", "lineage:1:76: a: expected the rows before and after");
-    refuse_lineage(GROW "{A: [1, 2]}}\n", "lineage:1:73: rows: expected the name of a Pattention");
+        "lineage:1:24: from: expected a short text, found \"012345678901234567890123456789012\"");
+    refuse_lineage(GROW "1}\n", "lineage:1:72: rows: expected a mapping, found \"1\"");
+    refuse_lineage(GROW "{a: 1}}\n",
+                   "lineage:1:76: a: expected the rows before and after, found \"1\"");
+    refuse_lineage(GROW "{a: [1, x]}}\n",
+                   "lineage:1:76: a: expected the rows before and after, found [1, x]");
+    refuse_lineage(GROW "{A: [1, 2]}}\n",
+                   "lineage:1:73: rows: expected the name of a Pattention, found \"A\"");
 }
 
 int main(void)
@@ -321,6 +349,7 @@ int main(void)
         cmocka_unit_test(lineage_there_and_back),
         cmocka_unit_test(empty_lineage),
         cmocka_unit_test(no_rows),
+        cmocka_unit_test(edits),
         cmocka_unit_test(too_long_a_lineage),
         cmocka_unit_test(damaged_lineages),
     };

@@ -177,7 +177,10 @@ static void damaged_blobs(void **state)
     refused("kind: bytes\nseparator: [a]\n", "tokenizer: expected the keys kind and separator");
     refused("kind: bytes\nseparator: x\nmore: 1\n",
             "tokenizer: expected the keys kind and separator");
-    refused("kind: bpe\nseparator: x\n", "tokenizer: expected bytes, found \"bpe\"");
+    refused("kind: bpe\nseparator: x\n", "tokenizer: kind: expected bytes, found \"bpe\"");
+    refused("kind: bytes\nseparator: "
+            "0123456789012345678901234567890123456789012345678901234567890123\n",
+            "tokenizer: separator: 64 bytes long, the limit is 63");
     refused("- a\n", "tokenizer: expected the keys kind and separator");
     refused("kind: [\n",
             "tokenizer:2:1: did not find expected node content (while parsing a flow node)");

@@ -1,10 +1,10 @@
 /* What a trainer is made of: the golden run, beginning from another model, freezing, the plan, and
  * what is refused. */
 #include "golden.h"
+#include "grown.h"
 #include "training_run.h"
 
 #include "nn/run.h"
-#include "train/grow.h"
 
 /* ---- the golden run ---- */
 
@@ -36,7 +36,7 @@ static void check_final(void)
 
     for (size_t i = 0; i < after->table_count; i++) {
         const struct tf_table *table = &after->tables[i], *first = &before->tables[i];
-        struct tf_npy final = golden_table("train", "final", table->name);
+        struct golden_array final = golden_table("train", "final", table->name);
         const float *expected = final.data;
         double moved = 0, off = 0;
         for (size_t r = 0; r < table->rows; r++)
@@ -48,7 +48,7 @@ static void check_final(void)
         if (!(sqrt(off) < 5e-5 * sqrt(moved)))
             fail_msg("%s: training moved it by %g, and it is off by %g", table->name, sqrt(moved),
                      sqrt(off));
-        tf_npy_fini(&final);
+        tf_free(final.data);
     }
     tf_model_free(before);
     tf_model_free(after);
@@ -139,7 +139,7 @@ static void make_grown(void)
     open_checkpoint(&from, "whole.tfck");
     assert_ok(tf_target_parse(&how.ffn, "x2", &err), &err);
     assert_ok(tf_grow_plan(&growth, &from.shape, &how, &err), &err);
-    assert_ok(tf_grow_checkpoint(&from, "grown.tfck", true, &growth, &how, &err), &err);
+    assert_ok(grow_checkpoint(&from, "grown.tfck", true, &growth, &how, &err), &err);
     tf_growth_fini(&growth);
     tf_checkpoint_close(&from);
 }

@@ -4,90 +4,6 @@
 #include <omp.h>
 #include <sys/stat.h>
 
-/* ---- numbers ---- */
-
-static uint16_t packed(enum tf_dtype dtype, float x)
-{
-    uint8_t bytes[2];
-
-    tf_dtype_pack(bytes, dtype, &x, 1);
-    return tf_get_u16(bytes);
-}
-
-static float unpacked(enum tf_dtype dtype, uint16_t bits)
-{
-    uint8_t bytes[2];
-    float x;
-
-    tf_put_u16(bytes, bits);
-    tf_dtype_unpack(&x, dtype, bytes, 1);
-    return x;
-}
-
-/* Every narrow number survives the way through f32; half way between two neighbours goes to the
- * even one, a little more or less to the nearer. */
-static void check_narrow(enum tf_dtype dtype, uint16_t infinity)
-{
-    for (uint32_t bits = 0; bits < infinity; bits++) {
-        float low = unpacked(dtype, (uint16_t)bits), high = unpacked(dtype, (uint16_t)(bits + 1)),
-              middle;
-
-        assert_int_equal(packed(dtype, low), bits);
-        assert_int_equal(packed(dtype, -low), bits | 0x8000);
-        if (bits + 1 == infinity) /* where the next number would be, had the exponent room */
-            high = 2 * low - unpacked(dtype, (uint16_t)(bits - 1));
-        middle = (float)(((double)low + high) / 2);
-        if (isinf(high) || middle == low)
-            continue;
-        assert_int_equal(packed(dtype, middle), bits + (bits & 1));
-        assert_int_equal(packed(dtype, nextafterf(middle, 0)), bits);
-        assert_int_equal(packed(dtype, nextafterf(middle, INFINITY)), bits + 1);
-    }
-    assert_int_equal(packed(dtype, INFINITY), infinity);
-    assert_int_equal(packed(dtype, -INFINITY), infinity | 0x8000);
-    assert_true(isinf(unpacked(dtype, infinity)));
-    for (uint32_t bits = infinity + 1u; bits < 0x8000; bits++) {
-        assert_true(isnan(unpacked(dtype, (uint16_t)bits)));
-        assert_true(packed(dtype, unpacked(dtype, (uint16_t)bits)) > infinity);
-    }
-}
-
-static void test_bf16(void **state)
-{
-    (void)state;
-    check_narrow(TF_BF16, 0x7f80);
-}
-
-static void test_f16(void **state)
-{
-    (void)state;
-    check_narrow(TF_F16, 0x7c00);
-    assert_int_equal(packed(TF_F16, 65519.996f), 0x7bff);
-    assert_int_equal(packed(TF_F16, 65520.0f), 0x7c00);
-    assert_int_equal(packed(TF_F16, 1e30f), 0x7c00);
-    assert_int_equal(packed(TF_F16, 0x1p-149f), 0);
-}
-
-/* A NaN whose payload is only in the low bits must not become an infinity; f32 keeps its bits. */
-static void test_nan(void **state)
-{
-    uint32_t bits = 0xff800001, back;
-    uint8_t bytes[4];
-    float x;
-
-    (void)state;
-    memcpy(&x, &bits, sizeof(x));
-    assert_int_equal(packed(TF_BF16, x), 0xffc0);
-    assert_int_equal(packed(TF_F16, x), 0xfe00);
-    tf_dtype_pack(bytes, TF_F32, &x, 1);
-    assert_int_equal(tf_get_u32(bytes), bits);
-    tf_dtype_unpack(&x, TF_F32, bytes, 1);
-    memcpy(&back, &x, sizeof(back));
-    assert_int_equal(back, bits);
-}
-
-/* ---- files ---- */
-
 static struct tf_store *open_store(const char *path)
 {
     struct tf_store *store;
@@ -271,7 +187,7 @@ static void test_growth(void **state)
     info = *tf_store_table(old, 0);
     assert_fine(tf_writer_open(&writer, "grown.tfck", false, 0, &err), err);
     assert_fine(tf_writer_table(writer, &info, &err), err);
-    assert_fine(tf_writer_copy(writer, old, 0, &err), err);
+    assert_fine(tf_writer_copy(writer, old, 0, 0, 11, &err), err);
     put_rows(writer, 64, 5, info.cols);
     assert_fine(tf_writer_commit(writer, &err), err);
     grown = open_store("grown.tfck");
@@ -286,6 +202,140 @@ static void test_growth(void **state)
     tf_free(after.bytes);
     tf_store_close(old);
     tf_store_close(grown);
+}
+
+/* Rows as they are stored give the file that the same rows give as numbers. */
+static void test_raw(void **state)
+{
+    struct tf_store *store;
+    struct tf_writer *writer;
+    struct tf_err err = {0};
+    struct tf_table_info info;
+    uint8_t *raw;
+
+    (void)state;
+    write_large("numbers.tfck", 0, TF_FILTER_PLANES, 64);
+    store = open_store("numbers.tfck");
+    info = *tf_store_table(store, 0);
+    assert_int_equal(tf_chunk_rows(&info), 6);
+    raw = malloc(64 * 65536);
+    assert_non_null(raw);
+    assert_fine(tf_store_read_raw(store, 0, 0, 64, raw, &err), err);
+    assert_fine(tf_writer_open(&writer, "bytes.tfck", true, 0, &err), err);
+    assert_fine(tf_writer_table(writer, &info, &err), err);
+    assert_fine(tf_writer_raw(writer, raw, 12, 0, &err), err);
+    assert_fine(tf_writer_raw(writer, raw + 12 * 65536, 52, 6, &err), err);
+    assert_fine(tf_writer_commit(writer, &err), err);
+    tf_writer_close(writer);
+    assert_same_file("numbers.tfck", "bytes.tfck");
+    free(raw);
+    tf_store_close(store);
+}
+
+/* Chunks of any size up to the cap, and none above it. */
+static void test_steps(void **state)
+{
+    struct tf_table_info info = table_info("wide", TF_F32, 1 << 20); /* 4 MiB a row */
+    struct tf_store *store;
+    struct tf_writer *writer;
+    struct tf_err err = {0};
+    uint8_t *raw = calloc(5, 4 << 20);
+
+    (void)state;
+    assert_non_null(raw);
+    assert_int_equal(tf_chunk_rows(&info), 1);
+    raw[(16 << 20) + 2] = 7;
+    assert_fine(tf_writer_open(&writer, "wide.tfck", true, 0, &err), err);
+    assert_fine(tf_writer_table(writer, &info, &err), err);
+    assert_fails(
+        tf_writer_raw(writer, raw, 5, 5, &err), TF_DATA, err,
+        "wide.tfck: table wide: chunks of 5 rows of 4194304 bytes, at most 16777216 bytes");
+    assert_fine(tf_writer_raw(writer, raw, 5, 4, &err), err);
+    assert_fine(tf_writer_raw(writer, raw, 1, UINT64_MAX, &err), err);
+    assert_fine(tf_writer_raw(writer, raw, 0, 0, &err), err);
+    assert_fine(tf_writer_commit(writer, &err), err);
+    tf_writer_close(writer);
+    store = open_store("wide.tfck");
+    assert_int_equal(tf_store_table(store, 0)->rows, 6);
+    assert_int_equal(tf_store_table(store, 0)->chunk_count, 3);
+    assert_int_equal(tf_store_chunk(store, 0)->rows, 4);
+    assert_int_equal(tf_store_chunk(store, 1)->rows, 1);
+    assert_fine(tf_store_read_raw(store, 0, 4, 1, raw, &err), err);
+    assert_int_equal(raw[2], 7);
+    tf_store_close(store);
+    free(raw);
+}
+
+/* Some of a table's chunks: the rows in the middle are left out. */
+static void test_copy_range(void **state)
+{
+    struct tf_store *old, *store;
+    struct tf_writer *writer;
+    struct tf_err err = {0};
+    struct tf_table_info info;
+    float rows[2 * 4];
+
+    (void)state;
+    write_sample("old.tfck");
+    old = open_store("old.tfck");
+    info = *tf_store_table(old, 1); /* rows 0 to 3 and 4 to 5 of four numbers */
+    assert_fine(tf_writer_open(&writer, "part.tfck", true, 0, &err), err);
+    assert_fine(tf_writer_table(writer, &info, &err), err);
+    assert_fails(tf_writer_copy(writer, old, 1, 1, 2, &err), TF_INTERNAL, err,
+                 "part.tfck: table layers.0.ffn.keys: 2 chunks from chunk 1 wanted, table "
+                 "layers.0.ffn.keys has 2");
+    assert_int_equal(tf_writer_copy(writer, old, 1, 3, 0, &err), TF_INTERNAL);
+    assert_int_equal(tf_writer_copy(writer, old, 1, 1, UINT32_MAX, &err), TF_INTERNAL);
+    assert_fine(tf_writer_copy(writer, old, 1, 2, 0, &err), err);
+    assert_fine(tf_writer_copy(writer, old, 1, 1, 1, &err), err);
+    assert_fine(tf_writer_commit(writer, &err), err);
+    tf_writer_close(writer);
+    store = open_store("part.tfck");
+    assert_int_equal(tf_store_table(store, 0)->rows, 2);
+    assert_fine(tf_store_read(store, 0, 0, 2, rows, 4, &err), err);
+    for (size_t i = 0; i < 8; i++)
+        assert_true(rows[i] == sample_value(4 + i / 4, i % 4));
+    tf_store_close(store);
+    tf_store_close(old);
+}
+
+/* A finished file can be read before it has its name, and takes nothing more. */
+static void test_finish(void **state)
+{
+    struct tf_table_info info = table_info("a", TF_F32, 4);
+    struct tf_writer *writer;
+    struct tf_store *store;
+    struct tf_err err = {0};
+    const char *part;
+    float rows[4] = {0};
+
+    (void)state;
+    unlink("new.tfck");
+    assert_fine(tf_writer_open(&writer, "new.tfck", false, 0, &err), err);
+    put_table(writer, info, 3);
+    assert_fine(tf_writer_finish(writer, &part, &err), err);
+    assert_string_equal(part, ".new.tfck.part");
+    assert_int_equal(access("new.tfck", F_OK), -1);
+    store = open_store(part);
+    check_rows(store, "a", 0, 3);
+    tf_store_close(store);
+    info = table_info("b", TF_F32, 4);
+    assert_fails(tf_writer_table(writer, &info, &err), TF_INTERNAL, err,
+                 "new.tfck: is finished, nothing can be added");
+    assert_int_equal(tf_writer_rows(writer, rows, 1, 4, &err), TF_INTERNAL);
+    assert_int_equal(tf_writer_blob(writer, TF_BLOB_CONFIG, "a", 1, &err), TF_INTERNAL);
+    assert_int_equal(tf_writer_finish(writer, NULL, &err), TF_INTERNAL);
+    assert_fine(tf_writer_commit(writer, &err), err);
+    tf_writer_close(writer);
+    store = open_store("new.tfck");
+    check_rows(store, "a", 0, 3);
+    tf_store_close(store);
+    /* One that is only finished leaves nothing behind. */
+    assert_fine(tf_writer_open(&writer, "other.tfck", false, 0, &err), err);
+    assert_fine(tf_writer_finish(writer, NULL, &err), err);
+    tf_writer_close(writer);
+    assert_int_equal(access("other.tfck", F_OK), -1);
+    assert_int_equal(access(".other.tfck.part", F_OK), -1);
 }
 
 /* zstd itself reads the whole file: skips our two frames, and decodes chunks and directory. */
@@ -339,7 +389,7 @@ static void test_refusals(void **state)
     assert_fine(tf_writer_table(writer, &info, &err), err);
     assert_fails(tf_writer_commit(writer, &err), TF_DATA, err,
                  "new.tfck: table b: 0 rows, must have 1 or more");
-    assert_fails(tf_writer_copy(writer, store, 0, &err), TF_DATA, err,
+    assert_fails(tf_writer_copy(writer, store, 0, 0, 1, &err), TF_DATA, err,
                  "new.tfck: table b: f32 with filter 1 and 4 columns, cannot take chunks of f32 "
                  "with filter 1 and 5");
     put_rows(writer, 0, 1, 4);
@@ -371,6 +421,28 @@ static void test_row_group(void **state)
     assert_int_equal(access("group.tfck", F_OK), -1);
 }
 
+/* A directory that is too large for its file: no reader would take it. */
+static void test_large_blob(void **state)
+{
+    struct tf_writer *writer;
+    struct tf_err err = {0};
+    char *blob = calloc(1, TF_MAX_DIRECTORY_RAW + 1);
+
+    (void)state;
+    assert_non_null(blob);
+    assert_fine(tf_writer_open(&writer, "large-blob.tfck", false, 0, &err), err);
+    assert_fails(tf_writer_blob(writer, TF_BLOB_STATE, blob, TF_MAX_DIRECTORY_RAW + 1, &err),
+                 TF_DATA, err, "large-blob.tfck: blob of 67108865 bytes, at most 67108864");
+    assert_fine(tf_writer_blob(writer, TF_BLOB_STATE, blob, TF_SMALL_DIRECTORY_RAW + 1000, &err),
+                err);
+    assert_int_equal(tf_writer_commit(writer, &err), TF_DATA);
+    assert_non_null(strstr(err.text, "large-blob.tfck: reading it back: .large-blob.tfck.part: "
+                                     "trailer: a directory of 16778240 bytes in "));
+    tf_writer_close(writer);
+    assert_int_equal(access("large-blob.tfck", F_OK), -1);
+    free(blob);
+}
+
 /* A file without tables is whole, too. */
 static void test_empty(void **state)
 {
@@ -399,7 +471,7 @@ static void test_commit_checks(void **state)
     struct tf_writer *writer;
     struct tf_err err = {0};
     FILE *part;
-    static float noise[12000]; /* does not compress to what stdio buffers */
+    static float noise[96000]; /* does not compress to what an output buffers */
 
     (void)state;
     write_sample("target.tfck");
@@ -407,7 +479,7 @@ static void test_commit_checks(void **state)
     for (size_t i = 0; i < sizeof(noise) / sizeof(noise[0]); i++)
         noise[i] = (float)((uint32_t)i * 2654435761u);
     assert_fine(tf_writer_table(writer, &info, &err), err);
-    assert_fine(tf_writer_rows(writer, noise, 3000, 4, &err), err);
+    assert_fine(tf_writer_rows(writer, noise, 24000, 4, &err), err);
     part = fopen(".target.tfck.part", "r+b");
     assert_non_null(part);
     assert_int_equal(fseek(part, 200, SEEK_SET), 0);
@@ -423,13 +495,14 @@ static void test_commit_checks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_f16),
-        cmocka_unit_test(test_nan),           cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_model_digest),  cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_is_zstd),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_row_group),     cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_commit_checks),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_digest),     cmocka_unit_test(test_model_digest),
+        cmocka_unit_test(test_growth),     cmocka_unit_test(test_is_zstd),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_row_group),
+        cmocka_unit_test(test_empty),      cmocka_unit_test(test_commit_checks),
+        cmocka_unit_test(test_raw),        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_copy_range), cmocka_unit_test(test_large_blob),
+        cmocka_unit_test(test_finish),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

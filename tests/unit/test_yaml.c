@@ -1,6 +1,8 @@
 /* text/yaml: the strict reader, numbers, and writing scalars. */
 #include "text/yaml.h"
 
+#include <time.h>
+
 #include "base/mem.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,6 +137,46 @@ static void size_is_limited(void **state)
     assert_int_equal(tf_yaml_parse(&root, "t", text, n, TF_DATA, &err), TF_OK);
     assert_int_equal(root->count, limit - 1);
     tf_yaml_free(root);
+    free(text);
+}
+
+/* One long comment, of as many bytes as there may be, and of one more. */
+static void bytes_are_limited(void **state)
+{
+    size_t n = TF_YAML_MAX_BYTES + 1;
+    char *text = malloc(n);
+    struct tf_yaml *root;
+    struct tf_err err = {0};
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '#', n);
+    refused_bytes(text, n, "t: 4194305 bytes, at most 4194304");
+    assert_int_equal(tf_yaml_parse(&root, "t", text, n - 1, TF_DATA, &err), TF_OK);
+    assert_int_equal(root->count, 0);
+    tf_yaml_free(root);
+    free(text);
+}
+
+/* As many keys as there may be: comparing each with each would take far longer. */
+static void many_keys_take_no_time(void **state)
+{
+    enum { KEYS = (TF_YAML_MAX_NODES - 1) / 2, LINE = 16 };
+    char *text = malloc(KEYS * LINE + 1);
+    struct tf_yaml *root;
+    struct tf_err err = {0};
+    clock_t before = clock();
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < KEYS; i++)
+        snprintf(text + i * LINE, LINE + 1, "key-%08zu: 1\n", KEYS - i);
+    assert_int_equal(tf_yaml_parse(&root, "t", text, KEYS * LINE, TF_DATA, &err), TF_OK);
+    assert_int_equal(root->count, KEYS);
+    tf_yaml_free(root);
+    assert_true(clock() - before < CLOCKS_PER_SEC);
+    memcpy(text + (KEYS - 1) * LINE, text, LINE);
+    refused_bytes(text, KEYS * LINE, "t:49999:1: duplicate key key-00049999 (first at 1:1)");
     free(text);
 }
 
@@ -286,6 +328,8 @@ int main(void)
         cmocka_unit_test(syntax_errors_have_places),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(size_is_limited),
+        cmocka_unit_test(bytes_are_limited),
+        cmocka_unit_test(many_keys_take_no_time),
         cmocka_unit_test(integers),
         cmocka_unit_test(reals),
         cmocka_unit_test(quoting),

@@ -1,0 +1,14 @@
+/* The files of a bundle beside the tables', for bundle.c and bundle_read.c alone. */
+#ifndef TF_TRAIN_BUNDLE_FILES_H
+#define TF_TRAIN_BUNDLE_FILES_H
+
+#include "store/format.h"
+#include "store/npy.h"
+
+extern const char tf_bundle_manifest[];
+extern const char *const tf_bundle_blobs[TF_BLOBS];
+
+/* How a table of a dtype is stored. NumPy has no bf16: its bits are unsigned integers. */
+enum tf_npy_type tf_bundle_type(enum tf_dtype dtype);
+
+#endif
