@@ -79,7 +79,7 @@ const char *tf_inspect_plain(const struct tf_inspect *inspect);
 uint64_t tf_inspect_coded(const struct tf_store *store, const struct tf_table_info *info);
 /* Bytes of a table before coding. */
 uint64_t tf_inspect_raw(const struct tf_table_info *info);
-/* How many rows of a table to hold at a time. */
-uint64_t tf_inspect_block(const struct tf_table_info *info);
+/* How many rows of a table to hold at a time: those of any chunk, or more. */
+uint64_t tf_inspect_block(const struct tf_store *store, const struct tf_table_info *info);
 
 #endif

@@ -164,7 +164,7 @@ static enum tf_code measure(struct distance *distance, const struct diff *diff,
                             const size_t table[2], struct tf_err *err)
 {
     const struct tf_table_info *a = tf_store_table(diff->store[0], table[0]);
-    uint64_t block = tf_inspect_block(a);
+    uint64_t block = tf_inspect_block(diff->store[0], a);
     enum tf_code code = TF_OK;
     float *rows = tf_new(2 * block * a->cols, sizeof *rows, "rows", err);
 

@@ -63,13 +63,14 @@ static enum tf_code gather(struct stats *stats, const struct tf_store *store,
                            const struct tf_selected *chosen, struct tf_err *err)
 {
     const struct tf_table_info *info = tf_store_table(store, chosen->table);
+    uint64_t block = tf_inspect_block(store, info);
     struct walk walk = {0};
-    float *rows = tf_new(tf_inspect_block(info) * info->cols, sizeof *rows, "rows", err);
+    float *rows = tf_new(block * info->cols, sizeof *rows, "rows", err);
     enum tf_code code = rows ? TF_OK : TF_MEMORY;
 
     *stats = (struct stats){
         .least = INFINITY, .most = -INFINITY, .norm_least = INFINITY, .norm_most = -INFINITY};
-    while (!code && step(&walk, chosen, tf_inspect_block(info))) {
+    while (!code && step(&walk, chosen, block)) {
         code = tf_store_read(store, chosen->table, walk.first, walk.count, rows, info->cols, err);
         for (uint64_t i = 0; !code && i < walk.count; i++)
             add_row(stats, rows + i * info->cols, info->cols);
@@ -166,7 +167,7 @@ static enum tf_code dump_text(FILE *file, const struct tf_store *store,
                               const struct tf_selected *chosen, struct tf_err *err)
 {
     const struct tf_table_info *info = tf_store_table(store, chosen->table);
-    uint64_t block = tf_inspect_block(info);
+    uint64_t block = tf_inspect_block(store, info);
     struct walk walk = {0};
     enum tf_code code = TF_OK;
     float *rows = tf_new(block * info->cols, sizeof *rows, "rows", err);
@@ -191,7 +192,8 @@ static enum tf_code dump_npy(struct tf_inspect *inspect, const struct tf_store *
     enum tf_npy_type type = tf_npy_type_of(info->dtype);
     struct tf_out to_stdout = {.file = inspect->file, .path = stdout_name};
     struct tf_out *out = inspect->result.to_file ? &inspect->result.out : &to_stdout;
-    uint64_t shape[2] = {tf_selected_rows(chosen), info->cols}, block = tf_inspect_block(info);
+    uint64_t shape[2] = {tf_selected_rows(chosen), info->cols},
+             block = tf_inspect_block(store, info);
     size_t row_bytes = info->cols * tf_dtype_width(info->dtype);
     struct walk walk = {0};
 

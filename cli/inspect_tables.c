@@ -38,11 +38,15 @@ uint64_t tf_inspect_raw(const struct tf_table_info *info)
     return info->rows * info->cols * tf_dtype_width(info->dtype);
 }
 
-uint64_t tf_inspect_block(const struct tf_table_info *info)
+uint64_t tf_inspect_block(const struct tf_store *store, const struct tf_table_info *info)
 {
-    uint64_t rows = (1u << 20) / tf_table_stride(info->cols); /* 4 MiB as f32 */
+    uint64_t block = (1u << 20) / info->cols; /* 4 MiB as f32 */
 
-    return rows == 0 ? 1 : rows < info->rows ? rows : info->rows;
+    for (uint32_t i = 0; i < info->chunk_count; i++) {
+        uint64_t rows = tf_store_chunk(store, info->first_chunk + i)->rows;
+        block = rows > block ? rows : block;
+    }
+    return block < info->rows ? block : info->rows;
 }
 
 static enum tf_code open_store(struct tf_store **store, const struct tf_inspect *inspect,

@@ -13,7 +13,10 @@ root=$PWD
 . data/packages.sh
 
 need_packages gcc libc6-dev binutils clang clang-tidy libclang-rt-dev libomp-dev meson ninja-build pkg-config \
-    libyaml-dev libzstd-dev libxxhash-dev libjansson-dev libcmocka-dev bats mandoc shellcheck zstd jq zsh fish || exit
+    libyaml-dev libzstd-dev libxxhash-dev libjansson-dev libcmocka-dev bats mandoc shellcheck zstd jq zsh fish \
+    python3-numpy || exit
+# python3-numpy is for Debian's own python3.
+python3 -c 'import numpy' 2>/dev/null || PATH=/usr/bin:$PATH
 
 export LC_ALL=C TF_ROOT="$root" TF_GOLDEN="$root/tests/golden" TF_DATA="$root/data"
 export OMP_WAIT_POLICY=passive CMOCKA_MESSAGE_OUTPUT=TAP

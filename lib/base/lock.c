@@ -74,9 +74,7 @@ enum tf_code tf_lock_check(const char *path, bool clear, struct tf_err *err)
     if (file == NULL)
         return TF_MEMORY;
     if (look(file, clear ? LOCK_EX : LOCK_SH, clear) < 0) {
-        if (errno != EWOULDBLOCK)
-            code = unknown(path, file, err);
-        else if ((process = holder(file)) < 0)
+        if (errno != EWOULDBLOCK || (process = holder(file)) < 0)
             code = unknown(path, file, err);
         else if (process != getpid())
             code = refuse(path, process, err);

@@ -1,6 +1,7 @@
 /* Opening a checkpoint: its blobs understood, its tables checked against its config. Reads the
  * directory alone. */
 #include "base/mem.h"
+#include "train/fit.h"
 #include "train/modelio.h"
 #include <math.h>
 #include <string.h>
@@ -120,106 +121,18 @@ enum tf_code tf_event_rows(struct tf_event *event, const struct tf_shape *before
     return TF_OK;
 }
 
-/* What it is that a table's row count comes from. */
-static const char *rows_from(const char *name)
+/* The file's tables must be those that its config asks for. */
+static enum tf_code check_tables(struct tf_checkpoint *checkpoint, struct tf_err *err)
 {
-    return strstr(name, ".ffn.")     ? "model.ffn_tokens"
-           : strstr(name, ".attn.o") ? "model.proj_tokens"
-           : strstr(name, ".attn.")  ? "model.qkv_tokens"
-           : strstr(name, "norm.")   ? "the model"
-                                     : "the padded vocabulary";
-}
+    size_t count = tf_store_tables(checkpoint->store);
+    const struct tf_table_info **tables = tf_new(count, sizeof *tables, "the table check", err);
 
-/* Checks one table of the file against what the shape makes it; marks it, and the moments that it
- * may have, as known. */
-static enum tf_code check_table(const struct tf_store *store, const struct tf_table *table,
-                                bool *known, struct tf_err *err)
-{
-    static const char *const prefixes[] = {"", "optim.m/", "optim.v/"};
-    unsigned missing = 0; /* moments, a bit each */
-
-    for (int i = 0; i < 3; i++) {
-        char name[TF_TABLE_NAME + 8];
-        snprintf(name, sizeof name, "%s%s", prefixes[i], table->name);
-        size_t index = tf_store_find(store, name);
-        if (index == SIZE_MAX) {
-            if (i == 0)
-                return tf_fail(err, TF_DATA, "table %s: missing, but the config needs it", name);
-            missing |= 1u << i;
-            continue;
-        }
-        const struct tf_table_info *info = tf_store_table(store, index);
-        enum tf_role role = i == 0 ? TF_PARAMETER : TF_MOMENT;
-        if (info->role != role)
-            return tf_fail(err, TF_DATA, "table %s: its role is %s, not %s", name,
-                           tf_role_name(info->role), tf_role_name(role));
-        if (info->rows != table->rows)
-            return tf_fail(err, TF_DATA, "table %s: %llu rows, but %s makes it %zu", name,
-                           (unsigned long long)info->rows, rows_from(table->name), table->rows);
-        if (info->cols != table->cols)
-            return tf_fail(err, TF_DATA, "table %s: %u columns, but model.hidden_size makes it %zu",
-                           name, info->cols, table->cols);
-        known[index] = true;
-    }
-    /* One moment without the other would make the first update enormous. */
-    for (int i = 1; i < 3; i++)
-        if (missing == 1u << i)
-            return tf_fail(err, TF_DATA, "table %s%s: missing, but %s%s is there", prefixes[i],
-                           table->name, prefixes[3 - i], table->name);
-    return TF_OK;
-}
-
-/* Scales are the file's to say. Keys and values of a Pattention have one. */
-static enum tf_code take_scales(struct tf_shape *shape, const struct tf_store *store,
-                                struct tf_err *err)
-{
-    for (uint64_t i = 0; i < shape->layers * TF_PATTENTIONS; i++) {
-        uint64_t layer = i / TF_PATTENTIONS;
-        int p = (int)(i % TF_PATTENTIONS);
-        double scale[2];
-        char name[TF_TABLE_NAME];
-        for (int values = 0; values < 2; values++) {
-            tf_table_name(name, layer, p, values);
-            scale[values] = tf_store_table(store, tf_store_find(store, name))->scale;
-            if (!isfinite(scale[values]) || scale[values] <= 0)
-                return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name,
-                               scale[values]);
-        }
-        if (scale[0] != scale[1])
-            return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name,
-                           scale[1], scale[0]);
-        shape->layer[layer].scale[p] = scale[0];
-    }
-    return TF_OK;
-}
-
-static enum tf_code check_unknown(const struct tf_store *store, const bool *known,
-                                  struct tf_err *err)
-{
-    for (size_t i = 0; i < tf_store_tables(store); i++) {
-        const struct tf_table_info *info = tf_store_table(store, i);
-        if (!known[i] && info->role != TF_BUFFER)
-            return tf_fail(err, TF_DATA, "table %s: the config has no such table", info->name);
-    }
-    return TF_OK;
-}
-
-/* The tables must be those of a model of this shape, neither more nor fewer. */
-static enum tf_code check_tables(struct tf_shape *shape, const struct tf_store *store,
-                                 struct tf_err *err)
-{
-    struct tf_model *plan = NULL;
-    bool *known = tf_new(tf_store_tables(store), sizeof *known, "the table check", err);
-    enum tf_code code = known ? tf_model_plan(&plan, shape, false, err) : TF_MEMORY;
-
-    for (size_t i = 0; !code && i < plan->table_count; i++)
-        code = check_table(store, &plan->tables[i], known, err);
-    if (!code)
-        code = check_unknown(store, known, err);
-    if (!code)
-        code = take_scales(shape, store, err);
-    tf_model_free(plan);
-    tf_free(known);
+    if (!tables)
+        return TF_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        tables[i] = tf_store_table(checkpoint->store, i);
+    enum tf_code code = tf_fit_tables(&checkpoint->shape, tables, count, err);
+    tf_free(tables);
     return code;
 }
 
@@ -283,7 +196,7 @@ static enum tf_code read_all(struct tf_checkpoint *checkpoint, const char *path,
     if (code)
         return code;
     if (tf_shape_init(&checkpoint->shape, &checkpoint->config, checkpoint->tokenizer.size, err) ||
-        check_tables(&checkpoint->shape, checkpoint->store, err))
+        check_tables(checkpoint, err))
         return tf_context(err, "%s", path);
     return TF_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "train/edit_table.h"
+#include "train/fit.h"
 #include "train/select.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -182,6 +183,23 @@ static enum tf_code count_tokens(struct tf_shape *shape, const struct tf_edit *e
     return TF_OK;
 }
 
+/* Would the tables be those of a model of this shape? */
+static enum tf_code fit(struct tf_shape *after, const struct tf_edit *edit, struct tf_err *err)
+{
+    const struct tf_table_info **tables =
+        tf_new(edit->table_count, sizeof *tables, "the table check", err);
+    size_t count = 0;
+
+    if (!tables)
+        return TF_MEMORY;
+    for (size_t i = 0; i < edit->table_count; i++)
+        if (!edit->tables[i].dropped)
+            tables[count++] = &edit->tables[i].info;
+    enum tf_code code = tf_fit_tables(after, tables, count, err);
+    tf_free(tables);
+    return code;
+}
+
 /* The shape after the edit. */
 static enum tf_code plan_shape(struct tf_shape *after, const struct tf_edit *edit,
                                struct tf_err *err)
@@ -190,7 +208,9 @@ static enum tf_code plan_shape(struct tf_shape *after, const struct tf_edit *edi
 
     if (!code)
         code = tf_shape_copy(after, &edit->from->shape, err);
-    return code ? code : count_tokens(after, edit, err);
+    if (!code)
+        code = count_tokens(after, edit, err);
+    return code ? code : fit(after, edit, err);
 }
 
 enum tf_code tf_edit_check(const struct tf_edit *edit, struct tf_err *err)

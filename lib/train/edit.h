@@ -65,8 +65,8 @@ void tf_edit_clear(struct tf_edit_table *table);
 void tf_edit_worsen(struct tf_edit *edit, enum tf_effect effect, const char *format, ...)
     TF_PRINTF(3, 4);
 
-/* Do the tables' rows agree: keys, values and moments, and q, k and v of a layer? TF_DATA.
- * tf_edit_write asks, too. */
+/* Would it be a model: rows of keys, values and moments in step, and the tables those that the
+ * config asks for? TF_DATA. tf_edit_write asks, too. */
 TF_MUST_USE enum tf_code tf_edit_check(const struct tf_edit *edit, struct tf_err *err);
 
 struct tf_edit_plan {

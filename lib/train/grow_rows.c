@@ -214,7 +214,6 @@ enum tf_code tf_grow_write(struct tf_writer *writer, const struct tf_checkpoint 
 static double largest_difference(const float *a, const float *b, size_t n, double largest)
 {
     for (size_t i = 0; i < n; i++) {
-        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): a NaN has bits, too */
         if (a[i] == b[i] || memcmp(&a[i], &b[i], sizeof *a) == 0)
             continue;
         double difference = fabs((double)a[i] - (double)b[i]);

@@ -163,11 +163,18 @@ static enum tf_code save_to(struct tf_trainer *t, const char *path, struct tf_er
     return code;
 }
 
+/* The numbered copy of the checkpoint that the output is. */
+static enum tf_code keep(const struct tf_trainer *t, struct tf_err *err)
+{
+    const uint64_t last = t->config.train.keep_last;
+    return last ? tf_keep_step(t->options.output, t->state.step, last, err) : TF_OK;
+}
+
 static enum tf_code save(struct tf_trainer *t, struct tf_err *err)
 {
     enum tf_code code = save_to(t, t->options.output, err);
-    if (!code && t->config.train.keep_last)
-        code = tf_keep_step(t->options.output, t->state.step, t->config.train.keep_last, err);
+    if (!code)
+        code = keep(t, err);
     t->saved_step = code ? t->saved_step : t->state.step;
     t->saved_at = seconds();
     return code;
@@ -230,8 +237,10 @@ enum tf_code tf_trainer_run(struct tf_trainer *t, struct tf_err *err)
     const struct tf_trainer_options *o = &t->options;
     t->began = t->saved_at = seconds();
     t->began_tokens = t->state.tokens;
-    while (t->state.step < t->config.train.steps) {
-        enum tf_code code = step(t, err);
+    /* A run that was killed may have saved and not come to keep. */
+    enum tf_code code = o->resume ? keep(t, err) : TF_OK;
+    while (!code && t->state.step < t->config.train.steps) {
+        code = step(t, err);
         const bool told = o->stop && *o->stop;
         const bool out_of_time = o->max_seconds > 0 && seconds() - t->began >= o->max_seconds;
         if (!code)
@@ -245,5 +254,5 @@ enum tf_code tf_trainer_run(struct tf_trainer *t, struct tf_err *err)
                                   t->state.step, t->config.train.steps)
                         : TF_OK;
     }
-    return TF_OK;
+    return code;
 }

@@ -54,6 +54,7 @@ static bool parse_case(struct scenario *s, const char *line)
     s->target = strcmp(words[1], "-") == 0 ? NULL : words[1];
     s->resume = strstr(words[2], "resume") != NULL;
     s->rolling = strstr(words[2], "rolling") != NULL;
+    s->is_long = strstr(words[2], "long") != NULL;
     s->folder = strstr(words[2], "folder") != NULL;
     s->salvage = strstr(words[2], "salvage") != NULL;
     s->links = strstr(words[2], "links") != NULL;
@@ -183,18 +184,31 @@ static void choose_calls(struct driver *d, const struct reference *r)
                 add_fault(d, (struct fault){.what = "call", .how = all[j], .at = i + 1});
 }
 
+/* Between two calls that only look, nothing changes; they are left out unless all are wanted. */
+static bool is_look(const struct call *call)
+{
+    static const char *const looks[] = {"open", "read", "stat", "close-input"};
+
+    for (size_t i = 0; i < sizeof(looks) / sizeof(*looks); i++)
+        if (strcmp(call->kind, looks[i]) == 0)
+            return true;
+    return false;
+}
+
 static void choose_kills(struct driver *d, const struct reference *r)
 {
     for (size_t i = 0; i < r->call_count; i++) {
+        if (!d->all && is_look(&r->calls[i]))
+            continue;
         add_fault(d, (struct fault){.what = "call", .how = "kill", .at = i + 1});
         add_fault(d, (struct fault){.what = "call", .how = "kill-after", .at = i + 1});
     }
 }
 
 /* Moments spread evenly over the run and a little beyond its end. */
-static void choose_moments(struct driver *d, double seconds)
+static void choose_moments(struct driver *d, size_t count, double seconds)
 {
-    for (size_t i = 0; i < d->random_kills; i++) {
+    for (size_t i = 0; i < count; i++) {
         d->seed = d->seed * 6364136223846793005u + 1442695040888963407u;
         add_fault(d, (struct fault){.kill_at = 1e-6 + 1.05 * seconds * (double)(d->seed >> 11) / 0x1p53});
     }
@@ -209,7 +223,7 @@ static void choose_faults(struct driver *d, const struct scenario *s, const stru
     else if (d->mode == CRASH)
         choose_kills(d, r);
     else
-        choose_moments(d, measure(d, s));
+        choose_moments(d, s->is_long ? 4 * d->random_kills : d->random_kills, measure(d, s));
 }
 
 /* ---- a case ---- */
@@ -327,6 +341,8 @@ static bool is_wanted(const struct driver *d, const struct scenario *s)
 
     if (only != NULL && strcmp(only, s->name) != 0)
         return false;
+    if (s->is_long)
+        return d->mode == RANDOM;
     return d->mode == MEMORY ? !s->links : d->mode == CALLS || s->target != NULL;
 }
 

@@ -15,6 +15,7 @@ struct scenario {
     char *target; /* what it writes; NULL: standard output alone */
     bool resume;  /* a later run goes on with --resume when the target is there */
     bool rolling; /* the target and others beside it pass through several versions */
+    bool is_long; /* only killed at random moments, four times as often; its versions in between are not known */
     bool folder;  /* the target is a folder, which is never replaced */
     bool salvage; /* what cannot be read is left out, with status 1 */
     bool links;   /* run as on a kernel without renameat2 */

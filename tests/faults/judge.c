@@ -54,6 +54,8 @@ static bool is_version(const struct scenario *s, const struct reference *r, cons
 {
     if (same_file(&r->before, entry) || same_file(&r->after, entry))
         return true;
+    if (s->is_long && ends_with(entry->path, ".tfck")) /* that it is whole shows when it is gone on with */
+        return tree_find(&r->before, entry->path) == NULL;
     for (size_t i = 0; s->rolling && i < r->after.count; i++)
         if (ends_with(entry->path, ".tfck") && entry_equal(&r->after.entries[i], entry))
             return true;

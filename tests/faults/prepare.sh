@@ -12,6 +12,7 @@ model: {num_layers: 1, hidden_size: 8, num_attention_heads: 1, qkv_tokens: 4, pr
 data: {train: [text.txt], valid: [text.txt.zst]}
 train: {steps: 2, batch_size: 2, save_interval: 1, keep_last: 2, keep_best: true, eval_interval: 1, eval_windows: 2}
 YAML
+sed 's/steps: 2,/steps: 300,/; s/_interval: 1,/_interval: 50,/g' run.yaml >long.yaml
 printf 'Once upon\n{"prompt": "The \\"cat"}\n' >prompts.jsonl
 
 once="tf-train -q run.yaml --set train.keep_last=0 --set train.keep_best=false"

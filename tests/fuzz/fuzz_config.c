@@ -162,22 +162,23 @@ static void read_state(const char *text, size_t size)
     fuzz_taken++;
     must_succeed(tf_state_print(&state, &printed, &printed_size, &err), &err);
     must_succeed(tf_state_parse(&again, printed, printed_size, &err), &err);
-    must(memcmp(&again, &state, sizeof(state)) == 0);
+    must(again.step == state.step && again.tokens == state.tokens);
+    must(again.updates == state.updates && again.data_hash == state.data_hash);
+    must(memcmp(&again.best_loss, &state.best_loss, sizeof(double)) == 0);
+    must(again.best_step == state.best_step && again.recent_count == state.recent_count);
+    must(memcmp(again.recent, state.recent, sizeof(state.recent)) == 0);
     must_succeed(tf_state_print(&again, &other, &other_size, &err), &err);
     must_agree(printed, printed_size, other, other_size);
 }
 
 static void must_be_same_event(const struct tf_event *a, const struct tf_event *b)
 {
-    struct tf_event x = *a, y = *b;
-
-    must(a->row_count == b->row_count);
+    /* Events are zeroed before they are filled in, so what lies between the fields is the same. */
+    must(memcmp(a, b, offsetof(struct tf_event, rows)) == 0);
     for (size_t i = 0; i < a->row_count; i++) {
         must(strcmp(a->rows[i].name, b->rows[i].name) == 0);
         must(a->rows[i].before == b->rows[i].before && a->rows[i].after == b->rows[i].after);
     }
-    x.rows = y.rows = NULL;
-    must(memcmp(&x, &y, sizeof(x)) == 0);
 }
 
 static void read_lineage(const char *text, size_t size)

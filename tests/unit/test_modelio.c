@@ -353,7 +353,7 @@ static void test_sets(void **state)
     tf_checkpoint_close(&checkpoint);
     assert_int_equal(tf_checkpoint_open(&checkpoint, "a.tfck", 0, misfit, 1, &err), TF_DATA);
     assert_string_equal(
-        err.text, "a.tfck: table layers.0.attn.k.keys: 20 rows, but model.qkv_tokens makes it 24");
+        err.text, "a.tfck: table layers.0.attn.q.keys: 20 rows, but model.qkv_tokens makes it 24");
     assert_int_equal(tf_checkpoint_open(&checkpoint, "a.tfck", 0, unknown, 1, &err), TF_CONFIG);
     assert_non_null(strstr(err.text, "--set model.qvk_tokens"));
 }

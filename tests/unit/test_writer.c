@@ -239,7 +239,9 @@ static void test_steps(void **state)
     struct tf_store *store;
     struct tf_writer *writer;
     struct tf_err err = {0};
-    uint8_t *raw = calloc(5, 4 << 20);
+    uint8_t *raw = calloc(6, 4 << 20);
+    struct tf_digest digest;
+    XXH128_canonical_t canonical;
 
     (void)state;
     assert_non_null(raw);
@@ -260,8 +262,12 @@ static void test_steps(void **state)
     assert_int_equal(tf_store_table(store, 0)->chunk_count, 3);
     assert_int_equal(tf_store_chunk(store, 0)->rows, 4);
     assert_int_equal(tf_store_chunk(store, 1)->rows, 1);
-    assert_fine(tf_store_read_raw(store, 0, 4, 1, raw, &err), err);
-    assert_int_equal(raw[2], 7);
+    assert_fine(tf_store_read_raw(store, 0, 0, 6, raw, &err), err);
+    assert_int_equal(raw[(16 << 20) + 2], 7);
+    /* A digest takes the first chunk in pieces, the others together. */
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(raw, (size_t)6 << 22));
+    assert_fine(tf_store_digest(store, 0, &digest, &err), err);
+    assert_memory_equal(digest.bytes, canonical.digest, 16);
     tf_store_close(store);
     free(raw);
 }
