@@ -103,13 +103,13 @@ unit() {
 
 # commands FOLDER LABEL [MEASURE]: MEASURE is the program that holds commands to limits of memory and time.
 commands() {
-    TF_BIN=$root/$1/cli
-    export TF_BIN
+    TF_BIN=$root/$1/cli TF_MEASURE=${3-}
+    export TF_BIN TF_MEASURE
     for file in tests/cli/*.bats; do
         run_tap "$(basename "$file") ($2)" bats --tap "$file"
     done
     run_tap "examples ($2)" sh tests/cli/examples.sh
-    run_tap "damage ($2)" env TF_MEASURE="${3-}" sh tests/damage/damage.sh
+    run_tap "damage ($2)" sh tests/damage/damage.sh
 }
 
 # replays FOLDER LABEL: what fuzzing chose to keep, and past crashes, through each harness of tests/fuzz.
@@ -120,6 +120,12 @@ replays() {
         run_tap "$harness ($2)" "$1/tests/fuzz/$harness" "tests/fuzz/corpus/$inputs" \
             $(find "tests/fuzz/crashes/$inputs" -type f 2>/dev/null | sort)
     done
+    recipes=$(mktemp -d) || exit
+    for checkpoint in tests/golden/checkpoints/*.tfck; do
+        "$1/tests/fuzz/recipe" "$checkpoint" >"$recipes/$(basename "$checkpoint")"
+    done
+    run_tap "fuzz_directory, golden checkpoints ($2)" "$1/tests/fuzz/fuzz_directory" "$recipes"
+    rm -r "$recipes"
 }
 
 # faults: what fails underneath the programs: calls, memory, the disk, a kill.
