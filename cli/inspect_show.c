@@ -14,7 +14,7 @@ static enum tf_code open_checkpoint(struct tf_checkpoint *checkpoint,
 /* What show adds up over the tables. */
 struct totals {
     uint64_t parameters, raw, coded;
-    bool moments;
+    size_t tables, moments; /* of parameters; of the optimizer, two a table when all are there */
 };
 
 static struct totals add_up(const struct tf_store *store)
@@ -23,9 +23,11 @@ static struct totals add_up(const struct tf_store *store)
 
     for (size_t i = 0; i < tf_store_tables(store); i++) {
         const struct tf_table_info *info = tf_store_table(store, i);
-        if (info->role == TF_PARAMETER)
+        if (info->role == TF_PARAMETER) {
             totals.parameters += info->rows * info->cols;
-        totals.moments |= info->role == TF_MOMENT;
+            totals.tables++;
+        }
+        totals.moments += info->role == TF_MOMENT;
         totals.raw += tf_inspect_raw(info);
         totals.coded += tf_inspect_coded(store, info);
     }
@@ -112,7 +114,10 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
             *separator ? ", separator " : "", separator);
     fputs("training    ", file);
     print_training(file, &checkpoint->state);
-    fprintf(file, "optimizer   %s\n", totals.moments ? "state present" : "no state");
+    fprintf(file, "optimizer   %s\n",
+            totals.moments == 2 * totals.tables ? "state present"
+            : totals.moments                    ? "state of some tables"
+                                                : "no state");
     fprintf(file, "tables      %zu: %s of %s (%.3f)\n", tf_store_tables(checkpoint->store),
             tf_ui_bytes(coded, totals.coded), tf_ui_bytes(raw, totals.raw),
             (double)totals.coded / (double)totals.raw);
@@ -168,7 +173,7 @@ static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoi
     tf_json_uint(&json, "step", checkpoint->state.step);
     tf_json_uint(&json, "tokens", checkpoint->state.tokens);
     tf_json_real(&json, "best_loss", checkpoint->state.best_loss);
-    tf_json_bool(&json, "optimizer_state", totals.moments);
+    tf_json_bool(&json, "optimizer_state", totals.moments == 2 * totals.tables);
     tf_json_uint(&json, "tables", tf_store_tables(checkpoint->store));
     tf_json_uint(&json, "raw_bytes", totals.raw);
     tf_json_uint(&json, "coded_bytes", totals.coded);

@@ -95,6 +95,8 @@ enum tf_code tf_inspect_usage(struct tf_inspect *inspect, struct tf_err *err)
     if (!code)
         code = tf_inspect_select(&chosen, inspect, checkpoint.store, TF_SELECT_GROUPS, err);
     if (!code)
+        code = tf_selection_whole(&chosen, checkpoint.store, err);
+    if (!code)
         code = tf_corpus_load(&corpus, &checkpoint.tokenizer, inspect->usage.items,
                               inspect->usage.count, err);
     if (!code)

@@ -130,6 +130,9 @@ replays() {
 
 # faults: what fails underneath the programs: calls, memory, the disk, a kill.
 faults() {
+    for kind in memory calls crash random; do
+        run_tap "faults: $kind" sh tests/faults/faults.sh build "$kind"
+    done
     for file in tests/faults/*.bats; do
         run_tap "$(basename "$file")" bats --tap "$file"
     done

@@ -54,6 +54,18 @@ static enum tf_code read_all(int fd, const char *name, size_t room, size_t max, 
     return TF_OK;
 }
 
+/* What was read is a part that nobody meant to be read. */
+static enum tf_code shrunk(const char *name, char **out, size_t *size, uintmax_t before,
+                           struct tf_err *err)
+{
+    tf_fail(err, TF_DATA, "%s: ends at byte %zu, but had %ju when it was opened", name, *size,
+            before);
+    tf_free(*out);
+    *out = NULL;
+    *size = 0;
+    return TF_DATA;
+}
+
 enum tf_code tf_read_file(const char *path, size_t max, char **out, size_t *size,
                           struct tf_err *err)
 {
@@ -84,6 +96,8 @@ enum tf_code tf_read_file(const char *path, size_t max, char **out, size_t *size
         room = (size_t)status.st_size;
     }
     code = read_all(fd, name, room < max ? room : max, max, out, size, err);
+    if (code == TF_OK && !is_stdin && S_ISREG(status.st_mode) && (off_t)*size < status.st_size)
+        code = shrunk(name, out, size, (uintmax_t)status.st_size, err);
 done:
     if (fd >= 0 && !is_stdin)
         close(fd);

@@ -21,6 +21,7 @@ struct loader {
     const struct tf_tokenizer *tokenizer;
     uint64_t capacity, limit; /* tokens */
     const char *name;         /* of the file being read, for messages */
+    uint64_t taken;           /* bytes of it so far */
     size_t held;              /* bytes at the head of text that wait for those after them */
     char text[BUFFER + sizeof(((struct tf_tokenizer *)0)->separator)];
     char coded[BUFFER]; /* of a .zst file */
@@ -89,6 +90,7 @@ static enum tf_code read_some(struct loader *loader, int fd, char *to, size_t *g
     if (n < 0)
         return tf_fail_errno(loader->err, TF_IO, "%s: cannot read", loader->name);
     *got = (size_t)n;
+    loader->taken += *got;
     return TF_OK;
 }
 
@@ -166,6 +168,7 @@ static enum tf_code read_file(struct loader *loader, const char *path)
     enum tf_code code;
 
     loader->name = is_stdin ? "standard input" : path;
+    loader->taken = 0;
     if (fd < 0 || fstat(fd, &status) < 0)
         code = tf_fail_errno(loader->err, TF_NOINPUT, "%s", loader->name);
     else if (S_ISDIR(status.st_mode))
@@ -174,6 +177,10 @@ static enum tf_code read_file(struct loader *loader, const char *path)
         code = read_zstd(loader, fd);
     else
         code = read_plain(loader, fd);
+    if (code == TF_OK && !is_stdin && S_ISREG(status.st_mode) &&
+        loader->taken < (uint64_t)status.st_size)
+        code = tf_fail(loader->err, TF_DATA, "%s: ends at byte %ju, but had %ju when it was opened",
+                       path, (uintmax_t)loader->taken, (uintmax_t)status.st_size);
     if (fd >= 0 && !is_stdin)
         close(fd);
     return code;

@@ -213,6 +213,37 @@ static enum tf_code read_children(struct reader *reader, struct tf_yaml *node, i
     return code;
 }
 
+static bool begins_line(const char *text, size_t at)
+{
+    static const char *const breaks[] = {"\n", "\r", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
+
+    for (size_t i = 0; i < sizeof(breaks) / sizeof(*breaks); i++) {
+        size_t length = strlen(breaks[i]);
+        if (at >= length && memcmp(text + at - length, breaks[i], length) == 0)
+            return true;
+    }
+    return at == 0;
+}
+
+/* libyaml compares each %TAG directive with all before it, which takes a minute for a megabyte of
+ * them; and it takes them all before it gives us an event. So they are looked for before it. */
+static enum tf_code refuse_tag_directives(struct reader *reader, const char *text, size_t n)
+{
+    static const char directive[] = "%TAG";
+    const char *found = text, *end = text + n;
+    yaml_mark_t mark = {0};
+
+    while ((found = memmem(found, (size_t)(end - found), directive, strlen(directive))) != NULL) {
+        if (begins_line(text, (size_t)(found - text))) {
+            for (const char *at = text; at < found; at++)
+                mark.line += *at == '\n';
+            return refuse(reader, mark, "tags are not allowed");
+        }
+        found++;
+    }
+    return TF_OK;
+}
+
 static bool is_nothing(const struct tf_yaml *node)
 {
     return node->kind == TF_YAML_SCALAR && !node->quoted && node->text[0] == '\0';
@@ -249,6 +280,8 @@ enum tf_code tf_yaml_parse(struct tf_yaml **out, const char *name, const char *t
     *out = NULL;
     if (n > TF_YAML_MAX_BYTES)
         return tf_fail(err, code, "%s: %zu bytes, at most %u", name, n, TF_YAML_MAX_BYTES);
+    if (refuse_tag_directives(&reader, text, n) != TF_OK)
+        return code;
     if (!yaml_parser_initialize(&reader.parser))
         return tf_fail(err, TF_MEMORY, "%s: out of memory", name);
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);

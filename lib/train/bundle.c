@@ -5,7 +5,9 @@
 #include "base/folder.h"
 #include "base/mem.h"
 #include "store/digest.h"
+#include "text/json.h"
 #include "train/bundle_files.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum { BLOCK = 4 << 20 }; /* bytes of rows at a time, and up to a chunk more */
@@ -21,6 +23,26 @@ const char *const tf_bundle_blobs[TF_BLOBS] = {
 enum tf_npy_type tf_bundle_type(enum tf_dtype dtype)
 {
     return dtype == TF_F16 ? TF_NPY_F2 : dtype == TF_BF16 ? TF_NPY_U2 : TF_NPY_F4;
+}
+
+enum tf_code tf_bundle_settings(char out[TF_DIGEST_TEXT], const struct tf_config *config,
+                                const char *tokenizer, size_t size, struct tf_err *err)
+{
+    struct tf_hash *hash = tf_hash_new(err);
+    struct tf_digest digest;
+    char pct[32], base[32], text[160];
+
+    if (!hash)
+        return TF_MEMORY;
+    snprintf(text, sizeof text, "%" PRIu64 " %d %s %s\n", config->model.num_attention_heads,
+             config->model.norm_activation, tf_real_text(pct, config->model.rotary_pct),
+             tf_real_text(base, config->model.rotary_base));
+    tf_hash_update(hash, text, strlen(text));
+    tf_hash_update(hash, tokenizer, size);
+    tf_hash_finish(hash, &digest);
+    tf_hash_free(hash);
+    tf_digest_text(out, &digest);
+    return TF_OK;
 }
 
 /* ---- the manifest ---- */
@@ -76,11 +98,15 @@ static enum tf_code plan(struct tf_manifest *manifest, const struct tf_checkpoin
                          struct tf_err *err)
 {
     char *text = NULL;
-    size_t size;
+    size_t size, tokenizer_size;
+    const char *tokenizer = tf_store_blob(from->store, TF_BLOB_TOKENIZER, &tokenizer_size);
     enum tf_code code = tf_store_editable(from->store, err);
 
     if (!code)
         code = describe(manifest, from->store, err);
+    if (!code)
+        code =
+            tf_bundle_settings(manifest->settings, &from->config, tokenizer, tokenizer_size, err);
     memset(manifest->digest, '0', sizeof manifest->digest - 1);
     if (!code)
         code = tf_manifest_print(manifest, &text, &size, err);

@@ -19,7 +19,8 @@ struct tf_manifest_table {
 struct tf_manifest {
     struct tf_manifest_table *tables; /* sorted by name; owned */
     size_t count;
-    char digest[TF_DIGEST_TEXT]; /* of the model that was unpacked; "": not said */
+    char digest[TF_DIGEST_TEXT];   /* of the model that was unpacked; "": not said */
+    char settings[TF_DIGEST_TEXT]; /* of its tf_bundle_settings; "": not said */
 };
 /* Reads n bytes; name stands for the file in messages. TF_DATA. Fini'd by the caller on failure,
  * too. */
@@ -47,9 +48,10 @@ struct tf_bundle {
     size_t blob_sizes[TF_BLOBS];
     struct tf_npy *files; /* one a table; owned */
     size_t file_count;
-    char digest[TF_DIGEST_TEXT]; /* of the model that was unpacked; "": not known */
-    size_t extra_count;          /* files that are no part of the checkpoint, .hidden ones aside */
-    char extra[256];             /* the first of these by name */
+    char digest[TF_DIGEST_TEXT];   /* of the model that was unpacked; "": not known */
+    char settings[TF_DIGEST_TEXT]; /* of its tf_bundle_settings; "": not known */
+    size_t extra_count; /* files that are no part of the checkpoint, .hidden ones aside */
+    char extra[256];    /* the first of these by name */
 };
 
 /* Opens all files of a folder and plans the checkpoint that they make: byte for byte the one that

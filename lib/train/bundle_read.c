@@ -272,10 +272,17 @@ static enum tf_code hash_tables(const struct tf_bundle *bundle, const struct tf_
 }
 _Static_assert(BLOCK >= TF_MAX_COLS * 4, "a row fits a block");
 
-/* Is this the model that was unpacked? What is not known to be the same is another. */
-static enum tf_code compare_model(const struct tf_bundle *bundle,
-                                  const struct tf_manifest *manifest, struct tf_edit *edit,
-                                  struct tf_err *err)
+/* The edit makes another model than the one that was unpacked. */
+static void differ(const struct tf_bundle *bundle, struct tf_edit *edit, const char *why)
+{
+    edit->verb = "pack";
+    edit->digest = bundle->digest;
+    tf_edit_worsen(edit, TF_EFFECT_CHANGED, "%s", why);
+}
+
+static enum tf_code compare_tables(const struct tf_bundle *bundle,
+                                   const struct tf_manifest *manifest, struct tf_edit *edit,
+                                   struct tf_err *err)
 {
     struct tf_hash *rows = tf_hash_new(err), *model = tf_hash_new(err);
     uint8_t *block = tf_new(BLOCK, 1, "rows", err);
@@ -287,18 +294,40 @@ static enum tf_code compare_model(const struct tf_bundle *bundle,
         code = hash_tables(bundle, manifest, rows, model, block, err);
     if (!code) {
         tf_hash_finish(model, &digest);
-        if (strcmp(tf_digest_text(text, &digest), bundle->digest) != 0) {
-            edit->verb = "pack";
-            edit->digest = bundle->digest;
-            tf_edit_worsen(edit, TF_EFFECT_CHANGED,
-                           bundle->digest[0] ? "tables are not as they were unpacked"
-                                             : "the manifest has no digest to compare it with");
-        }
+        if (strcmp(tf_digest_text(text, &digest), bundle->digest) != 0)
+            differ(bundle, edit,
+                   bundle->digest[0] ? "tables are not as they were unpacked"
+                                     : "the manifest has no digest to compare it with");
     }
     tf_hash_free(rows);
     tf_hash_free(model);
     tf_free(block);
     return code;
+}
+
+static enum tf_code compare_settings(const struct tf_bundle *bundle, struct tf_edit *edit,
+                                     struct tf_err *err)
+{
+    char text[TF_DIGEST_TEXT];
+    enum tf_code code =
+        tf_bundle_settings(text, &bundle->checkpoint.config, bundle->blobs[TF_BLOB_TOKENIZER],
+                           bundle->blob_sizes[TF_BLOB_TOKENIZER], err);
+
+    if (!code && strcmp(text, bundle->settings) != 0)
+        differ(bundle, edit,
+               bundle->settings[0] ? "config.yaml or tokenizer is not as it was unpacked"
+                                   : "the manifest has no settings to compare it with");
+    return code;
+}
+
+/* Is this the model that was unpacked? What is not known to be the same is another. */
+static enum tf_code compare_model(const struct tf_bundle *bundle,
+                                  const struct tf_manifest *manifest, struct tf_edit *edit,
+                                  struct tf_err *err)
+{
+    enum tf_code code = compare_tables(bundle, manifest, edit, err);
+
+    return code ? code : compare_settings(bundle, edit, err);
 }
 
 /* ---- the edit ---- */
@@ -359,6 +388,7 @@ enum tf_code tf_bundle_open(struct tf_bundle *bundle, struct tf_edit *edit, cons
     if (!code)
         code = read_manifest(&manifest, folder, err);
     memcpy(bundle->digest, manifest.digest, sizeof bundle->digest);
+    memcpy(bundle->settings, manifest.settings, sizeof bundle->settings);
     if (!code)
         code = read_blobs(bundle, folder, err);
     if (!code)

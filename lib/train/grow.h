@@ -47,8 +47,8 @@ TF_MUST_USE enum tf_code tf_grow_model(struct tf_model **out, const struct tf_ch
                                        const struct tf_grow_options *options, struct tf_err *err);
 
 /* Writes what the grown checkpoint holds: old chunks copied as they stand wherever the old rows do
- * not change, moments carried with zeros for new rows, config, state and lineage brought up to date.
- * To finish and to commit is the caller's. */
+ * not change, moments carried with zeros for new rows, config, state and lineage brought up to
+ * date. To finish and to commit is the caller's. */
 TF_MUST_USE enum tf_code tf_grow_write(struct tf_writer *writer, const struct tf_checkpoint *from,
                                        const struct tf_growth *growth,
                                        const struct tf_grow_options *options, struct tf_err *err);

@@ -326,37 +326,45 @@ static enum tf_code read_tables(struct reader *reader, const struct tf_yaml *tab
 
 /* ---- reading: the whole ---- */
 
-static enum tf_code read_digest(struct reader *reader, const struct tf_yaml *value)
+static enum tf_code read_digest(struct reader *reader, const char *key, char out[TF_DIGEST_TEXT],
+                                const struct tf_yaml *value)
 {
     if (value->kind != TF_YAML_SCALAR || strlen(value->text) != TF_DIGEST_TEXT - 1 ||
         value->text[strspn(value->text, "0123456789abcdef")] != '\0')
-        return expected(reader, value, "digest", "32 hexadecimal digits");
-    strcpy(reader->manifest->digest, value->text);
+        return expected(reader, value, key, "32 hexadecimal digits");
+    strcpy(out, value->text);
     return TF_OK;
 }
 
 static enum tf_code read_root(struct reader *reader, const struct tf_yaml *root)
 {
-    static const char *const names[] = {"schema", "tables", "digest"};
-    const struct tf_yaml *found[3] = {0};
+    enum { SCHEMA, TABLES, NEEDED, DIGEST = NEEDED, SETTINGS, COUNT };
+    static const char *const names[COUNT] = {"schema", "tables", "digest", "settings"};
+    const struct tf_yaml *found[COUNT] = {0};
     enum tf_code code = TF_OK;
 
     if (root->kind != TF_YAML_MAPPING)
         return expected(reader, root, "manifest", "keys and values");
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < COUNT; i++)
         found[i] = tf_yaml_get(root, names[i]);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < NEEDED; i++)
         if (!found[i])
             return tf_fail(reader->err, TF_DATA, "%s:%d:%d: the key %s is missing", reader->name,
                            root->line, root->column, names[i]);
-    if (!is_text(found[0], schema))
-        return expected(reader, found[0], names[0], schema);
-    for (size_t i = 0; i < root->count; i++)
-        if (root->items[i] != found[0] && root->items[i] != found[1] && root->items[i] != found[2])
-            return unknown(reader, root->keys[i], names, 3);
-    if (found[2])
-        code = read_digest(reader, found[2]);
-    return code ? code : read_tables(reader, found[1]);
+    if (!is_text(found[SCHEMA], schema))
+        return expected(reader, found[SCHEMA], names[SCHEMA], schema);
+    for (size_t i = 0; i < root->count; i++) {
+        size_t k = 0;
+        while (k < COUNT && root->items[i] != found[k])
+            k++;
+        if (k == COUNT)
+            return unknown(reader, root->keys[i], names, COUNT);
+    }
+    if (found[DIGEST])
+        code = read_digest(reader, names[DIGEST], reader->manifest->digest, found[DIGEST]);
+    if (!code && found[SETTINGS])
+        code = read_digest(reader, names[SETTINGS], reader->manifest->settings, found[SETTINGS]);
+    return code ? code : read_tables(reader, found[TABLES]);
 }
 
 enum tf_code tf_manifest_parse(struct tf_manifest *out, const char *name, const char *text,
@@ -467,7 +475,7 @@ enum tf_code tf_manifest_print(const struct tf_manifest *manifest, char **out, s
                                struct tf_err *err)
 {
     struct tf_yaml_text yaml;
-    struct printer printer = {.nodes = 7}; /* the outer mapping, its keys and values */
+    struct printer printer = {.nodes = 9}; /* the outer mapping, its keys and values */
     uint32_t groups = 0;
     enum tf_code code = tf_yaml_begin(&yaml, err), ended;
 
@@ -478,6 +486,8 @@ enum tf_code tf_manifest_print(const struct tf_manifest *manifest, char **out, s
     fprintf(yaml.file, "schema: %s\n", schema);
     if (manifest->digest[0])
         fprintf(yaml.file, "digest: \"%s\"\n", manifest->digest);
+    if (manifest->settings[0])
+        fprintf(yaml.file, "settings: \"%s\"\n", manifest->settings);
     fputs("tables:\n", yaml.file);
     for (size_t i = 0; !code && i < manifest->count; i++) {
         code = put_table(&printer, manifest, i, groups, err);

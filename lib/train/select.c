@@ -42,12 +42,22 @@ static enum tf_code not_rows(const struct query *query, struct tf_err *err)
                    n > TF_MAX_NAME ? (int)TF_MAX_NAME : (int)n, query->text);
 }
 
-/* The last brackets are rows; those before them belong to the pattern. */
+/* Names end in letters, rows have none: "attn.[qkv]" is a pattern, "ffn[2:9]" has rows. */
+static bool has_letter(const char *text)
+{
+    while (*text && !((*text | 32) >= 'a' && (*text | 32) <= 'z'))
+        text++;
+    return *text != '\0';
+}
+
+/* The last brackets are rows, if they can be; those before them belong to the pattern. */
 static enum tf_code split(struct query *query, const char *text, struct tf_err *err)
 {
     size_t n = strlen(text);
     const char *open = n > 0 && text[n - 1] == ']' ? strrchr(text, '[') : NULL;
 
+    if (open && has_letter(open))
+        open = NULL;
     *query = (struct query){.text = text, .rows = open, .ranges = 1};
     if (open)
         n = (size_t)(open - text);
@@ -207,6 +217,20 @@ static size_t count_items(struct search *search, unsigned kind)
     return count;
 }
 
+/* Was the other kind meant? */
+static const char *hint(const struct search *search, const struct query *query)
+{
+    const struct search other = {.store = search->store,
+                                 .kinds = search->kinds ^ (TF_SELECT_TABLES | TF_SELECT_GROUPS)};
+    char name[TF_MAX_NAME + 1];
+
+    for (size_t i = 0; i < tf_store_tables(other.store); i++)
+        if (candidate(&other, i, other.kinds, name) && matches(query, other.kinds, name))
+            return other.kinds == TF_SELECT_GROUPS ? ", but a Pattention does"
+                                                   : ", but a table does";
+    return "";
+}
+
 /* A query that nothing matches: a bad row list after a good name, or a name that is not there. */
 static enum tf_code not_found(const struct search *search, const struct query *query,
                               struct tf_err *err)
@@ -224,8 +248,8 @@ static enum tf_code not_found(const struct search *search, const struct query *q
         for (unsigned kind = TF_SELECT_TABLES; kind <= TF_SELECT_GROUPS; kind *= 2)
             if (candidate(search, i, kind, name) && matches(&prefix, kind, name))
                 return not_rows(query, err);
-    return tf_fail(err, TF_NOINPUT, "%s: no %s matches '%s'", tf_store_path(search->store),
-                   what[search->kinds], query->name);
+    return tf_fail(err, TF_NOINPUT, "%s: no %s matches '%s'%s", tf_store_path(search->store),
+                   what[search->kinds], query->name, hint(search, query));
 }
 
 /* The rows that all queries together give of a candidate: `room` ranges at most. */
@@ -331,4 +355,17 @@ uint64_t tf_selected_rows(const struct tf_selected *item)
     for (size_t i = 0; i < item->row_count; i++)
         count += item->rows[i].end - item->rows[i].first;
     return count;
+}
+
+enum tf_code tf_selection_whole(const struct tf_selection *selection, const struct tf_store *store,
+                                struct tf_err *err)
+{
+    for (size_t i = 0; i < selection->count; i++) {
+        const struct tf_selected *item = &selection->items[i];
+        uint64_t rows = tf_store_table(store, item->table)->rows;
+        if (item->rows[0].end - item->rows[0].first != rows)
+            return tf_fail(err, TF_USAGE, "%s: rows cannot be chosen here, it is taken whole",
+                           item->name);
+    }
+    return TF_OK;
 }

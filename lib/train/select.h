@@ -46,4 +46,8 @@ uint64_t tf_selected_rows(const struct tf_selected *item);
  * optim.m/layers.3.ffn.keys) into out; false when it belongs to none. */
 bool tf_group_name(char out[TF_MAX_NAME + 1], const char *table);
 
+/* TF_USAGE where rows were chosen: for what takes tables or Pattentions whole. */
+TF_MUST_USE enum tf_code tf_selection_whole(const struct tf_selection *selection,
+                                            const struct tf_store *store, struct tf_err *err);
+
 #endif

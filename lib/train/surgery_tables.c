@@ -52,20 +52,6 @@ static enum tf_code set_key(struct tf_edit *edit, const char *assignment, size_t
     return tf_config_assign(&edit->config, "", assignment, err);
 }
 
-/* Ranges of rows have no place where whole tables are meant. */
-static enum tf_code check_whole(const struct tf_selection *selection, const struct tf_store *store,
-                                struct tf_err *err)
-{
-    for (size_t i = 0; i < selection->count; i++) {
-        const struct tf_selected *item = &selection->items[i];
-        uint64_t rows = tf_store_table(store, item->table)->rows;
-        if (item->rows[0].end - item->rows[0].first != rows)
-            return tf_fail(err, TF_USAGE, "%s: rows cannot be chosen here, it is taken whole",
-                           item->name);
-    }
-    return TF_OK;
-}
-
 /* Both tables of a Pattention carry its scale. */
 static void scale_group(struct tf_edit *edit, const char *group, double scale)
 {
@@ -102,7 +88,7 @@ static enum tf_code set_scale(struct tf_edit *edit, const char *assignment, size
         code = tf_select(&groups, edit->from->store, TF_SELECT_GROUPS,
                          (const char *const[]){pattern}, 1, err);
     if (!code)
-        code = check_whole(&groups, edit->from->store, err);
+        code = tf_selection_whole(&groups, edit->from->store, err);
     for (size_t i = 0; !code && i < groups.count; i++)
         scale_group(edit, groups.items[i].name, scale);
     tf_selection_fini(&groups);
@@ -212,7 +198,7 @@ static enum tf_code drop_selection(struct tf_edit *edit, const char *text, struc
     enum tf_code code = tf_select(&tables, edit->from->store, TF_SELECT_TABLES, &text, 1, err);
 
     if (!code)
-        code = check_whole(&tables, edit->from->store, err);
+        code = tf_selection_whole(&tables, edit->from->store, err);
     for (size_t i = 0; !code && i < tables.count; i++)
         code = drop_table(edit, tables.items[i].name, err);
     tf_selection_fini(&tables);
@@ -330,7 +316,7 @@ enum tf_code tf_surgery_cast(struct tf_edit *edit, enum tf_dtype dtype, const ch
     if (count > 0)
         code = tf_select(&tables, store, TF_SELECT_TABLES, names, count, err);
     if (!code)
-        code = check_whole(&tables, store, err);
+        code = tf_selection_whole(&tables, store, err);
     for (size_t i = 0; !code && i < tables.count; i++)
         code = cast_table(edit, tables.items[i].table, dtype, err);
     for (size_t i = 0; !code && count == 0 && i < tf_store_tables(store); i++)

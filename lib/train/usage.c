@@ -266,6 +266,15 @@ static enum tf_code choose(struct tf_selected *item, const struct tf_usage_group
     return code;
 }
 
+/* Percent of rows, rounded up: but 55% of 100 are 55, and 33.3% of 1000 are 333, although doubles
+ * make them a little more. */
+static uint64_t share_of(double percent, uint64_t rows)
+{
+    double exact = percent * (double)rows / 100;
+
+    return (uint64_t)ceil(exact - exact * 0x1p-50);
+}
+
 static enum tf_code choose_all(struct tf_selection *selection, const struct tf_usage *usage,
                                const struct tf_store *store, double number, bool share,
                                struct tf_err *err)
@@ -285,7 +294,7 @@ static enum tf_code choose_all(struct tf_selection *selection, const struct tf_u
             return tf_fail(err, TF_DATA,
                            "%s: measured with %" PRIu64 " tokens, but %s has %" PRIu64, item->name,
                            group->tokens, tf_store_path(store), rows);
-        keep = share ? (uint64_t)ceil(number / 100 * (double)rows) : (uint64_t)number;
+        keep = share ? share_of(number, rows) : (uint64_t)number;
         code = choose(item, group, keep < rows ? keep : rows, err);
     }
     return code;
@@ -301,11 +310,10 @@ enum tf_code tf_usage_select(struct tf_selection *out, const struct tf_usage *us
     enum tf_code code = read_top(&number, &share, top, err);
 
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; !code && i < count; i++)
-        if (strchr(texts[i], '['))
-            code = tf_fail(err, TF_USAGE, "'%s': a Pattention without rows is expected", texts[i]);
     if (!code)
         code = tf_select(out, store, TF_SELECT_GROUPS, count ? texts : all, count ? count : 1, err);
+    if (!code)
+        code = tf_selection_whole(out, store, err);
     if (!code)
         code = choose_all(out, usage, store, number, share, err);
     if (code)

@@ -51,9 +51,10 @@ says() {
     says 'dir/: 69 tables, '
     [ "$(find dir -type f | wc -l)" = 74 ]
     cmp dir/config.yaml <(tf-inspect config g.tfck)
-    head -n 3 dir/manifest.yaml >top.txt
-    printf 'schema: tokenformer checkpoint 1\ndigest: "%s"\ntables:\n' \
+    head -n 2 dir/manifest.yaml >top.txt
+    printf 'schema: tokenformer checkpoint 1\ndigest: "%s"\n' \
         "$(tf-inspect digest g.tfck | tail -n 1 | cut -c 1-32)" | cmp - top.txt
+    sed -n 3p dir/manifest.yaml | grep -qxE 'settings: "[0-9a-f]{32}"'
     grep -qx '  embed.tokens:' dir/manifest.yaml
     grep -qx '  layers.0.ffn.keys: {scale: 44}' dir/manifest.yaml
     grep -qx '  layers.0.ffn.values:' dir/manifest.yaml
@@ -80,6 +81,31 @@ EOF
     tf-inspect dump m.tfck 'layers.0.ffn.keys' --npy >keys.npy
     tf-inspect -q unpack m.tfck -o plain
     cmp keys.npy plain/layers.0.ffn.keys.npy
+}
+
+@test "the function is more than tables: config and tokenizer are compared, too" {
+    local change
+    for change in 's/^  norm_activation: .*/  norm_activation: softmax/' \
+        's/^  num_attention_heads: .*/  num_attention_heads: 1/' \
+        's/^  rotary_pct: .*/  rotary_pct: 0.5/' 's/^  rotary_base: .*/  rotary_base: 100/'; do
+        tf-inspect -q unpack m.tfck -o dir
+        sed -i "$change" dir/config.yaml
+        works tf-inspect pack dir -o out.tfck
+        says 'function: changed (config.yaml or tokenizer is not as it was unpacked)'
+        works tf-inspect lineage out.tfck
+        holds "2 edit   pack, function changed, from $(tf-inspect digest m.tfck | tail -n 1 | cut -c 1-32)"
+        rm -r dir out.tfck
+    done
+    tf-inspect -q unpack m.tfck -o dir # keys that have no part in it, another spelling of one that has
+    sed -i 's/^  steps: .*/  steps: 99/; s/^  seq_length: .*/  seq_length: 16/; s/^  rotary_pct: 0.25/  rotary_pct: 2.5e-1/' \
+        dir/config.yaml
+    works tf-inspect pack dir -o out.tfck
+    says 'function: exact'
+    rm out.tfck
+    sed -i 's/endoftext/end/' dir/tokenizer
+    sed -i 's/endoftext/end/' dir/config.yaml
+    works tf-inspect pack dir -o out.tfck
+    says 'function: changed (config.yaml or tokenizer is not as it was unpacked)'
 }
 
 @test "tokens are added in numpy" {

@@ -37,12 +37,14 @@ says() {
 }
 
 @test "set: the scale of Pattentions, by pattern" {
-    works tf-inspect set m.tfck -o out.tfck 'layers.*.ffn.scale=512' layers.1.attn.o.scale=3
+    works tf-inspect set m.tfck -o out.tfck 'layers.*.ffn.scale=512' layers.1.attn.o.scale=3 \
+        'layers.*.attn.[qkv].scale=7'
     says 'function: changed (layers.0.ffn has another scale)'
     works tf-inspect tables out.tfck --json
     [ "$(jq -c '[.tables[] | select(.scale == 512) | .name]' <<<"$output")" = \
         '["layers.0.ffn.keys","layers.0.ffn.values","layers.1.ffn.keys","layers.1.ffn.values"]' ]
     [ "$(jq '[.tables[] | select(.scale == 3)] | length' <<<"$output")" = 2 ]
+    [ "$(jq '[.tables[] | select(.scale == 7)] | length' <<<"$output")" = 12 ]
     works tf-inspect lineage out.tfck
     holds "2 edit   set, function changed, from $(digest m.tfck)"
     works tf-eval out.tfck text.txt
@@ -82,6 +84,9 @@ says() {
     fails 64 'norm.bias: is a parameter; the model cannot be without it' tf-inspect drop m.tfck -o o2.tfck norm.bias
     fails 66 'nothing' tf-inspect drop m.tfck -o o2.tfck 'nothing*'
     [ ! -e o2.tfck ]
+    works tf-inspect out.tfck
+    holds 'optimizer   state of some tables'
+    [ "$(tf-inspect --json out.tfck | jq .optimizer_state)" = false ]
 }
 
 @test "cast: half the size, and back" {

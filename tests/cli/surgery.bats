@@ -82,6 +82,13 @@ zeros_npy() {
     works tf-inspect show p.tfck
     holds 'qkv 20, proj 12, ffn 4'
     works tf-eval p.tfck "$TF_ROOT/data/stories-valid.txt" --window 32
+    works tf-inspect slice m.tfck -o p.tfck -f --keep-top 55% --by usage.json 'layers.*.attn.[qkv]'
+    works tf-inspect show p.tfck
+    holds 'qkv 11, proj 12, ffn 44' # 55% of 20 are 11, although 0.55 * 20 is more in doubles
+    fails 64 'layers.0.ffn: rows cannot be chosen here' \
+        tf-inspect slice m.tfck -o q.tfck --keep-top 4 --by usage.json 'layers.0.ffn[:9]'
+    fails 64 'layers.0.ffn: rows cannot be chosen here' \
+        tf-inspect stats --usage "$TF_ROOT/data/stories-valid.txt" m.tfck 'layers.0.ffn[:9]'
     echo '{' >bad.json
     fails 65 'bad.json: ' tf-inspect slice m.tfck -o q.tfck --keep-top 4 --by bad.json
     fails 66 'none.json' tf-inspect slice m.tfck -o q.tfck --keep-top 4 --by none.json
@@ -113,7 +120,7 @@ zeros_npy() {
         tf-inspect slice m.tfck -o x.tfck --drop 'layers.0.ffn[:20]' 'layers.0.ffn[20:]'
     fails 64 "'layers.*.ffn[40:50]' is not within the 44 rows of layers.0.ffn" \
         tf-inspect slice m.tfck -o x.tfck 'layers.*.ffn[40:50]'
-    fails 66 "m.tfck: no Pattention matches 'embed.tokens'" tf-inspect slice m.tfck -o x.tfck 'embed.tokens[:9]'
+    fails 66 "m.tfck: no Pattention matches 'embed.tokens', but a table does" tf-inspect slice m.tfck -o x.tfck 'embed.tokens[:9]'
     fails 66 "m.tfck: no Pattention matches 'layers.0.ffn.keys'" \
         tf-inspect slice m.tfck -o x.tfck 'layers.0.ffn.keys[:9]'
     for dry in '' -n; do
@@ -183,7 +190,7 @@ zeros_npy() {
     fails 65 'z.npy: 3 rows for 4 of table embed.tokens' tf-inspect replace m.tfck -o x.tfck 'embed.tokens[:4]' z.npy
     fails 64 "'layers.*.keys[:3]' means 10 tables, must be one" \
         tf-inspect replace m.tfck -o x.tfck 'layers.*.keys[:3]' z.npy
-    fails 66 "m.tfck: no table matches 'layers.0.ffn'" tf-inspect replace m.tfck -o x.tfck 'layers.0.ffn[:3]' z.npy
+    fails 66 "m.tfck: no table matches 'layers.0.ffn', but a Pattention does" tf-inspect replace m.tfck -o x.tfck 'layers.0.ffn[:3]' z.npy
     fails 66 'none.npy' tf-inspect replace m.tfck -o x.tfck 'embed.tokens[:3]' none.npy
     fails 65 'm.tfck: not an .npy file' tf-inspect replace m.tfck -o x.tfck 'embed.tokens[:3]' m.tfck
     fails 64 'an operand is missing' tf-inspect replace m.tfck -o x.tfck 'embed.tokens[:3]'

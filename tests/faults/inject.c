@@ -1,5 +1,6 @@
-/* inject MODE SHIM INPUTS CASES SCRATCH: runs each case (a line of CASES) in a copy of the folder INPUTS, first undisturbed and then
- * with one fault after another, and says in TAP whether each fault did what it must. README.md tells what that is. */
+/* inject MODE SHIM INPUTS CASES SCRATCH: runs each case (a line of CASES) in a copy of the folder
+ * INPUTS, first undisturbed and then with one fault after another, and says in TAP whether each
+ * fault did what it must. README.md tells what that is. */
 #include "inject.h"
 
 #include <errno.h>
@@ -74,8 +75,11 @@ static bool take_reference(struct driver *d, const struct scenario *s, struct re
     tree_restore(&d->inputs, slot->work);
     slot_start(slot, s->argv, s, &(struct fault){0}, d->shim);
     slots_wait(slot, 1, &o);
-    *r = (struct reference){
-        .before = d->inputs, .after = o.now, .status = WEXITSTATUS(o.status), .out = o.out, .err = o.err};
+    *r = (struct reference){.before = d->inputs,
+                            .after = o.now,
+                            .status = WEXITSTATUS(o.status),
+                            .out = o.out,
+                            .err = o.err};
     reference_read(r, o.report);
     free(o.report);
     if (WIFEXITED(o.status) && r->status <= 1 && r->leaks == 0)
@@ -123,7 +127,8 @@ static int by_number(const void *a, const void *b)
 /* Was an allocation made from this stack in an earlier case? */
 static bool is_known(const struct driver *d, unsigned long site)
 {
-    return d->site_count > 0 && bsearch(&site, d->sites, d->site_count, sizeof(site), by_number) != NULL;
+    return d->site_count > 0 &&
+           bsearch(&site, d->sites, d->site_count, sizeof(site), by_number) != NULL;
 }
 
 static void learn_sites(struct driver *d, const struct reference *r)
@@ -138,7 +143,8 @@ static void learn_sites(struct driver *d, const struct reference *r)
     qsort(sites, d->site_count, sizeof(*sites), by_number);
 }
 
-/* All; or the first and the last of those that are made from the same stack, unless an earlier case had them. */
+/* All; or the first and the last of those that are made from the same stack, unless an earlier case
+ * had them. */
 static void choose_allocations(struct driver *d, const struct reference *r)
 {
     for (unsigned long i = 0; i < r->allocations; i++) {
@@ -159,19 +165,33 @@ static const char *errors_of(const char *kind)
     static const struct {
         const char *kind, *errors;
     } table[] = {
-        {"open", "EIO EINTR"},          {"read", "EIO EINTR short"},
-        {"stat", "EIO"},                {"create", "EIO ENOSPC EINTR"},
-        {"write", "EIO ENOSPC EINTR short"}, {"fsync", "EIO ENOSPC EINTR"},
-        {"close", "EIO EINTR"},         {"close-input", "EIO EINTR"}, {"ftruncate", "EIO EINTR"},
-        {"flock", "EIO EINTR"},         {"rename", "EIO ENOSPC"},
-        {"link", "EIO ENOSPC"},         {"unlink", "EIO"},
-        {"mkdir", "EIO ENOSPC"},        {"rmdir", "EIO"},
+        {"open", "EIO EINTR"},
+        {"read", "EIO EINTR short"},
+        {"stat", "EIO"},
+        {"create", "EIO ENOSPC EINTR"},
+        {"write", "EIO ENOSPC EINTR short"},
+        {"fsync", "EIO ENOSPC EINTR"},
+        {"close", "EIO EINTR"},
+        {"close-input", "EIO EINTR"},
+        {"ftruncate", "EIO EINTR"},
+        {"flock", "EIO EINTR"},
+        {"rename", "EIO ENOSPC"},
+        {"link", "EIO ENOSPC"},
+        {"unlink", "EIO"},
+        {"mkdir", "EIO ENOSPC"},
+        {"rmdir", "EIO"},
     };
 
     for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
         if (strcmp(table[i].kind, kind) == 0)
             return table[i].errors;
     return "";
+}
+
+/* An input, read by somebody who does not write it. */
+static bool is_input_read(const struct reference *r, const struct call *call)
+{
+    return strcmp(call->kind, "read") == 0 && tree_find(&r->before, call->name) != NULL;
 }
 
 static void choose_calls(struct driver *d, const struct reference *r)
@@ -182,6 +202,9 @@ static void choose_calls(struct driver *d, const struct reference *r)
         for (size_t j = 0; j < sizeof(all) / sizeof(*all); j++)
             if (strstr(errors_of(r->calls[i].kind), all[j]) != NULL)
                 add_fault(d, (struct fault){.what = "call", .how = all[j], .at = i + 1});
+    for (size_t i = 0; i < r->call_count; i++)
+        if (is_input_read(r, &r->calls[i]))
+            add_fault(d, (struct fault){.what = "call", .how = "shrink", .at = i + 1});
 }
 
 /* Between two calls that only look, nothing changes; they are left out unless all are wanted. */
@@ -210,7 +233,8 @@ static void choose_moments(struct driver *d, size_t count, double seconds)
 {
     for (size_t i = 0; i < count; i++) {
         d->seed = d->seed * 6364136223846793005u + 1442695040888963407u;
-        add_fault(d, (struct fault){.kill_at = 1e-6 + 1.05 * seconds * (double)(d->seed >> 11) / 0x1p53});
+        add_fault(
+            d, (struct fault){.kill_at = 1e-6 + 1.05 * seconds * (double)(d->seed >> 11) / 0x1p53});
     }
 }
 
@@ -228,7 +252,8 @@ static void choose_faults(struct driver *d, const struct scenario *s, const stru
 
 /* ---- a case ---- */
 
-static void start_fault(struct driver *d, const struct scenario *s, struct slot *slot, const struct fault *fault)
+static void start_fault(struct driver *d, const struct scenario *s, struct slot *slot,
+                        const struct fault *fault)
 {
     tree_restore(&d->inputs, slot->work);
     slot->again = false;
@@ -237,7 +262,8 @@ static void start_fault(struct driver *d, const struct scenario *s, struct slot 
 }
 
 /* The run that a user makes after a crash: the same, or the way to go on. */
-static void start_again(struct driver *d, const struct scenario *s, struct slot *slot, const struct tree *now)
+static void start_again(struct driver *d, const struct scenario *s, struct slot *slot,
+                        const struct tree *now)
 {
     static char force[] = "--force", go_on[] = "--resume";
     bool exists = tree_find(now, s->target) != NULL;
@@ -262,14 +288,16 @@ static void start_again(struct driver *d, const struct scenario *s, struct slot 
     d->runs++;
 }
 
-static const char *judge(const struct driver *d, const struct scenario *s, const struct reference *r,
-                         const struct slot *slot, const struct outcome *o)
+static const char *judge(const struct driver *d, const struct scenario *s,
+                         const struct reference *r, const struct slot *slot,
+                         const struct outcome *o)
 {
     if (slot->again)
         return judge_again(r, o);
     if (d->mode == MEMORY)
         return judge_memory(s, r, o);
-    return d->mode == CALLS ? judge_call(s, r, &slot->fault, o) : judge_killed(s, r, &slot->fault, o);
+    return d->mode == CALLS ? judge_call(s, r, &slot->fault, o)
+                            : judge_killed(s, r, &slot->fault, o);
 }
 
 static void tell(const struct reference *r, const struct fault *f, const char *complaint)
@@ -279,7 +307,8 @@ static void tell(const struct reference *r, const struct fault *f, const char *c
     else if (f->how == NULL)
         printf("# allocation %lu: ", f->at);
     else
-        printf("# %s in call %lu (%s %s): ", f->how, f->at, r->calls[f->at - 1].kind, r->calls[f->at - 1].name);
+        printf("# %s in call %lu (%s %s): ", f->how, f->at, r->calls[f->at - 1].kind,
+               r->calls[f->at - 1].name);
     for (; *complaint != '\0'; complaint++)
         putchar(*complaint == '\n' ? ' ' : *complaint);
     putchar('\n');
@@ -328,8 +357,8 @@ static void run_case(struct driver *d, const struct scenario *s)
     }
     d->cases++;
     d->bad_cases += bad > 0;
-    printf("%s %zu - %s: %s: %zu faults, %zu went wrong # %.1f s\n", bad > 0 ? "not ok" : "ok", d->cases,
-           mode_names[d->mode], s->name, d->fault_count, bad, now_seconds() - begun);
+    printf("%s %zu - %s: %s: %zu faults, %zu went wrong # %.1f s\n", bad > 0 ? "not ok" : "ok",
+           d->cases, mode_names[d->mode], s->name, d->fault_count, bad, now_seconds() - begun);
     fflush(stdout);
     reference_free(&r);
 }

@@ -1,4 +1,5 @@
-/* The driver's parts: inject.c (which faults, and TAP), run.c (processes), judge.c (what is right), tree.c (folders). */
+/* The driver's parts: inject.c (which faults, and TAP), run.c (processes), judge.c (what is right),
+ * tree.c (folders). */
 #ifndef TF_FAULTS_INJECT_H
 #define TF_FAULTS_INJECT_H
 
@@ -15,7 +16,8 @@ struct scenario {
     char *target; /* what it writes; NULL: standard output alone */
     bool resume;  /* a later run goes on with --resume when the target is there */
     bool rolling; /* the target and others beside it pass through several versions */
-    bool is_long; /* only killed at random moments, four times as often; its versions in between are not known */
+    bool is_long; /* only killed at random moments, four times as often; its versions in between are
+                     not known */
     bool folder;  /* the target is a folder, which is never replaced */
     bool salvage; /* what cannot be read is left out, with status 1 */
     bool links;   /* run as on a kernel without renameat2 */
@@ -71,10 +73,10 @@ struct slot {
 double now_seconds(void);
 void slot_init(struct slot *slot, const char *base, size_t number);
 /* Starts argv in the slot; shim NULL: without it. */
-void slot_start(struct slot *slot, char *const argv[], const struct scenario *scenario, const struct fault *fault,
-                const char *shim);
-/* Waits until one of the slots has ended, and gives it; its outcome is to be freed. Those past their deadline are
- * killed. */
+void slot_start(struct slot *slot, char *const argv[], const struct scenario *scenario,
+                const struct fault *fault, const char *shim);
+/* Waits until one of the slots has ended, and gives it; its outcome is to be freed. Those past
+ * their deadline are killed. */
 struct slot *slots_wait(struct slot *slots, size_t count, struct outcome *outcome);
 void outcome_free(struct outcome *outcome);
 /* Calls, allocations and leaks out of the shim's report. */
@@ -84,7 +86,8 @@ void reference_free(struct reference *reference);
 /* ---- judge.c ---- */
 
 /* What is wrong with an outcome: NULL, or a text that is valid until the next call. */
-const char *judge_memory(const struct scenario *s, const struct reference *r, const struct outcome *o);
+const char *judge_memory(const struct scenario *s, const struct reference *r,
+                         const struct outcome *o);
 const char *judge_call(const struct scenario *s, const struct reference *r, const struct fault *f,
                        const struct outcome *o);
 const char *judge_killed(const struct scenario *s, const struct reference *r, const struct fault *f,

@@ -49,12 +49,15 @@ static const char *differ(const struct tree *wanted, const struct tree *now, con
     return NULL;
 }
 
-/* Is a file one that the undisturbed run had there, at its beginning, at its end or, when it rolls, in between? */
-static bool is_version(const struct scenario *s, const struct reference *r, const struct entry *entry)
+/* Is a file one that the undisturbed run had there, at its beginning, at its end or, when it rolls,
+ * in between? */
+static bool is_version(const struct scenario *s, const struct reference *r,
+                       const struct entry *entry)
 {
     if (same_file(&r->before, entry) || same_file(&r->after, entry))
         return true;
-    if (s->is_long && ends_with(entry->path, ".tfck")) /* that it is whole shows when it is gone on with */
+    if (s->is_long &&
+        ends_with(entry->path, ".tfck")) /* that it is whole shows when it is gone on with */
         return tree_find(&r->before, entry->path) == NULL;
     for (size_t i = 0; s->rolling && i < r->after.count; i++)
         if (ends_with(entry->path, ".tfck") && entry_equal(&r->after.entries[i], entry))
@@ -63,13 +66,14 @@ static bool is_version(const struct scenario *s, const struct reference *r, cons
 }
 
 /* Every file old or new, and whole; what was there before and stays is still there. */
-static const char *broken(const struct scenario *s, const struct reference *r, const struct tree *now,
-                          bool temporaries)
+static const char *broken(const struct scenario *s, const struct reference *r,
+                          const struct tree *now, bool temporaries)
 {
     for (size_t i = 0; i < now->count; i++) {
         const struct entry *entry = &now->entries[i];
         if (is_temporary(entry->path) ? !temporaries : !is_version(s, r, entry))
-            return COMPLAIN("%s is left%s", entry->path, is_temporary(entry->path) ? "" : ", neither old nor new");
+            return COMPLAIN("%s is left%s", entry->path,
+                            is_temporary(entry->path) ? "" : ", neither old nor new");
     }
     for (size_t i = 0; i < r->before.count; i++) {
         const char *path = r->before.entries[i].path;
@@ -80,10 +84,12 @@ static const char *broken(const struct scenario *s, const struct reference *r, c
 }
 
 /* The target is there, whatever is in it, and nothing else has changed. */
-static const char *only_target(const struct scenario *s, const struct reference *r, const struct tree *now)
+static const char *only_target(const struct scenario *s, const struct reference *r,
+                               const struct tree *now)
 {
     for (size_t i = 0; i < now->count; i++)
-        if (strcmp(now->entries[i].path, s->target) != 0 && !same_file(&r->before, &now->entries[i]))
+        if (strcmp(now->entries[i].path, s->target) != 0 &&
+            !same_file(&r->before, &now->entries[i]))
             return COMPLAIN("%s is left", now->entries[i].path);
     return tree_find(now, s->target) != NULL ? NULL : COMPLAIN("%s is missing", s->target);
 }
@@ -134,7 +140,8 @@ static const char *undone(const struct reference *r, const struct outcome *o)
 
 /* ---- memory ---- */
 
-const char *judge_memory(const struct scenario *s, const struct reference *r, const struct outcome *o)
+const char *judge_memory(const struct scenario *s, const struct reference *r,
+                         const struct outcome *o)
 {
     const char *wrong = ended_badly(o);
 
@@ -174,13 +181,14 @@ static const char *base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-/* May a run come to the right end without this call? What was read, or a lock, need not close well, there is another
- * way to link, and a look at a name may be no more than a precaution. */
+/* May a run come to the right end without this call? What was read, or a lock, need not close well,
+ * there is another way to link, and a look at a name may be no more than a precaution. */
 static bool is_dispensable(const struct call *call)
 {
     static const char *const kinds[] = {"close-input", "link", "stat", NULL};
 
-    return one_of(call->kind, kinds) || (strcmp(call->kind, "close") == 0 && ends_with(call->name, ".lock"));
+    return one_of(call->kind, kinds) ||
+           (strcmp(call->kind, "close") == 0 && ends_with(call->name, ".lock"));
 }
 
 /* Is one of the outputs named? */
@@ -195,7 +203,8 @@ static bool names_output(const struct reference *r, const char *text)
 }
 
 /* The line must name the file or what it becomes, and the error. */
-static const char *unclear(const struct reference *r, const struct call *call, int error, const struct outcome *o)
+static const char *unclear(const struct reference *r, const struct call *call, int error,
+                           const struct outcome *o)
 {
     const char *name = base_name(call->name);
     char hidden[256];
@@ -204,12 +213,13 @@ static const char *unclear(const struct reference *r, const struct call *call, i
     hidden[strlen(hidden) - (is_temporary(name) ? 5 : 0)] = '\0'; /* .NAME.part: NAME */
     if (strcmp(call->name, ".") == 0 ? !names_output(r, o->err) : strstr(o->err, hidden) == NULL)
         return COMPLAIN("does not name %s: %s", hidden, o->err);
-    return strstr(o->err, strerror(error)) != NULL ? NULL : COMPLAIN("does not say why: %s", o->err);
+    return strstr(o->err, strerror(error)) != NULL ? NULL
+                                                   : COMPLAIN("does not say why: %s", o->err);
 }
 
 /* Where the outputs stand after a call that failed: before the first rename nothing has changed. */
-static const char *misplaced(const struct scenario *s, const struct reference *r, size_t at, const struct tree *now,
-                             bool temporaries)
+static const char *misplaced(const struct scenario *s, const struct reference *r, size_t at,
+                             const struct tree *now, bool temporaries)
 {
     const char *wrong = broken(s, r, now, temporaries);
 
@@ -218,10 +228,39 @@ static const char *misplaced(const struct scenario *s, const struct reference *r
     for (size_t i = 0; i < now->count; i++) {
         const struct entry *entry = &now->entries[i];
         const struct tree *wanted = at <= r->first || r->first == 0 ? &r->before : &r->after;
-        if (!is_temporary(entry->path) && (at <= r->first || at > r->last) && !same_file(wanted, entry))
-            return COMPLAIN("%s is not as %s the run", entry->path, wanted == &r->before ? "before" : "after");
+        if (!is_temporary(entry->path) && (at <= r->first || at > r->last) &&
+            !same_file(wanted, entry))
+            return COMPLAIN("%s is not as %s the run", entry->path,
+                            wanted == &r->before ? "before" : "after");
     }
     return NULL;
+}
+
+/* An input became shorter while it was read: it is refused as it is now, or all of it had been
+ * read. */
+static const char *judge_shrunk(const struct scenario *s, const struct reference *r,
+                                const struct call *call, const struct outcome *o)
+{
+    int status = WEXITSTATUS(o->status);
+    const char *wrong = NULL;
+
+    if (status == r->status && strcmp(r->out, o->out) != 0)
+        return COMPLAIN("prints other results");
+    if (status != r->status && !(s->salvage && status == 1)) {
+        if (status != 65)
+            return COMPLAIN("status %d: %s", status, o->err);
+        wrong = said_badly(r, o);
+        if (wrong == NULL && strstr(o->err, call->name) == NULL)
+            return COMPLAIN("does not name %s: %s", call->name, o->err);
+    }
+    const struct tree *wanted = status == r->status ? &r->after : &r->before;
+    for (size_t i = 0; i < o->now.count && wrong == NULL && !s->rolling && !s->salvage; i++) {
+        const struct entry *entry = &o->now.entries[i];
+        if (strcmp(entry->path, call->name) != 0 && !same_file(wanted, entry))
+            return COMPLAIN("%s is not as %s the run", entry->path,
+                            wanted == &r->after ? "after" : "before");
+    }
+    return wrong;
 }
 
 const char *judge_call(const struct scenario *s, const struct reference *r, const struct fault *f,
@@ -237,6 +276,8 @@ const char *judge_call(const struct scenario *s, const struct reference *r, cons
         wrong = leaked(o);
     if (wrong != NULL)
         return wrong;
+    if (strcmp(f->how, "shrink") == 0)
+        return judge_shrunk(s, r, call, o);
     int status = WEXITSTATUS(o->status);
     bool removal = one_of(call->kind, removals);
     if (is_survived(f->how) || (status == r->status && is_dispensable(call)))

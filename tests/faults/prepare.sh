@@ -5,7 +5,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
 cd "$1"
 
-head -c 3000 "$root/data/stories-valid.txt" >text.txt
+head -c 700 "$root/data/stories-valid.txt" >text.txt
 zstd -q text.txt
 cat >run.yaml <<'YAML'
 model: {num_layers: 1, hidden_size: 8, num_attention_heads: 1, qkv_tokens: 4, proj_tokens: 3, ffn_tokens: 6, seq_length: 8}
@@ -23,7 +23,8 @@ tf-grow -q model.tfck -o grown.tfck --ffn +3 >report
 tf-inspect dump grown.tfck 'layers.0.ffn.keys[6:9]' --npy -o keys.npy
 tf-inspect dump grown.tfck 'layers.0.ffn.values[6:9]' --npy -o values.npy
 tf-inspect stats --usage text.txt --json model.tfck -o usage.json
-tf-inspect unpack -q model.tfck -o unpacked >report
+tf-inspect drop -q model.tfck -o bare.tfck optim >report
+tf-inspect unpack -q bare.tfck -o unpacked >report
 # What recover saves: a checkpoint with bytes of something else behind it.
 cat model.tfck run.yaml >damaged.tfck
 rm report

@@ -45,8 +45,8 @@ void slot_init(struct slot *slot, const char *base, size_t number)
 enum { OWN_VARIABLES = 7 };
 
 /* The environment after `*owned` variables that steer the shim; ends with NULL. */
-static char **make_environment(const struct slot *slot, const struct scenario *scenario, const char *shim,
-                               size_t *owned)
+static char **make_environment(const struct slot *slot, const struct scenario *scenario,
+                               const char *shim, size_t *owned)
 {
     const struct fault *fault = &slot->fault;
     size_t count = 0, own = 0;
@@ -78,8 +78,8 @@ static char **make_environment(const struct slot *slot, const struct scenario *s
     return all;
 }
 
-void slot_start(struct slot *slot, char *const argv[], const struct scenario *scenario, const struct fault *fault,
-                const char *shim)
+void slot_start(struct slot *slot, char *const argv[], const struct scenario *scenario,
+                const struct fault *fault, const char *shim)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -94,8 +94,10 @@ void slot_start(struct slot *slot, char *const argv[], const struct scenario *sc
         posix_spawnattr_setsigmask(&attributes, &none) != 0 ||
         posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK) != 0 ||
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0) != 0 ||
-        posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0666) != 0 ||
-        posix_spawn_file_actions_addopen(&actions, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0666) != 0 ||
+        posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0666) !=
+            0 ||
+        posix_spawn_file_actions_addopen(&actions, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0666) !=
+            0 ||
         posix_spawn_file_actions_addchdir_np(&actions, slot->work) != 0)
         give_up("spawn");
     slot->started = now_seconds();
@@ -116,7 +118,8 @@ void slot_start(struct slot *slot, char *const argv[], const struct scenario *sc
 
 static void take_outcome(const struct slot *slot, struct outcome *outcome)
 {
-    char *out = join(slot->root, "/out"), *err = join(slot->root, "/err"), *report = join(slot->root, "/report");
+    char *out = join(slot->root, "/out"), *err = join(slot->root, "/err"),
+         *report = join(slot->root, "/report");
 
     outcome->out = read_whole(out, NULL);
     outcome->err = read_whole(err, NULL);
@@ -146,7 +149,8 @@ static void sleep_until_news(const struct slot *slots, size_t count)
             left = slots[i].deadline - now_seconds();
     if (left <= 0)
         return;
-    struct timespec wait = {.tv_sec = (time_t)left, .tv_nsec = (long)((left - (double)(time_t)left) * 1e9)};
+    struct timespec wait = {.tv_sec = (time_t)left,
+                            .tv_nsec = (long)((left - (double)(time_t)left) * 1e9)};
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigtimedwait(&child, NULL, &wait);
@@ -159,7 +163,8 @@ struct slot *slots_wait(struct slot *slots, size_t count, struct outcome *outcom
             struct slot *slot = &slots[i];
             if (slot->pid == 0)
                 continue;
-            *outcome = (struct outcome){.timed_out = now_seconds() >= slot->deadline && slot->fault.kill_at == 0};
+            *outcome = (struct outcome){.timed_out = now_seconds() >= slot->deadline &&
+                                                     slot->fault.kill_at == 0};
             bool late = now_seconds() >= slot->deadline;
             if (late)
                 kill(slot->pid, SIGKILL);
@@ -206,14 +211,13 @@ void reference_read(struct reference *r, const char *report)
     char *copy = strdup(report), *rest = copy;
 
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
-        char kind[16], name[256];
-        unsigned long site;
-        if (sscanf(line, "call %15s %255s", kind, name) == 2)
-            add_call(r, kind, name);
-        else if (sscanf(line, "allocation %lx", &site) == 1)
-            add_site(r, site);
-        else
-            sscanf(line, "leaks %zu", &r->leaks);
+        const char *word = strsep(&line, " "), *next = line == NULL ? "" : strsep(&line, " ");
+        if (strcmp(word, "call") == 0 && line != NULL)
+            add_call(r, next, line);
+        else if (strcmp(word, "allocation") == 0)
+            add_site(r, strtoul(next, NULL, 16));
+        else if (strcmp(word, "leaks") == 0)
+            r->leaks = strtoul(next, NULL, 10);
     }
     free(copy);
 }

@@ -1,6 +1,8 @@
-/* A library for LD_PRELOAD that counts system calls on files and makes one of them fail. It looks only at names below the
- * folder that the program was started in, and at descriptors that were opened by such names, so that the loader, /proc
- * and the standard streams are left alone. README.md says how it is steered. */
+/* A library for LD_PRELOAD that counts system calls on files and makes one of them fail. It looks
+ * only at names below the folder that the program was started in, and at descriptors that were
+ * opened by such names, so that the loader, /proc and the standard streams are left alone.
+ * README.md says how it is steered. */
+/* NOLINTBEGIN(bugprone-reserved-identifier): some of the names of glibc begin so. */
 #include "shim.h"
 
 #include <dirent.h>
@@ -60,8 +62,10 @@ __attribute__((constructor)) static void start(void)
     if (getcwd(start_folder, sizeof(start_folder)) == NULL)
         start_folder[0] = '\0';
     if (file != NULL) {
-        int fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        report = (int)syscall(SYS_dup3, fd, REPORT_FD, O_CLOEXEC); /* out of the way of the program's own */
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+                              0666);
+        report = (int)syscall(SYS_dup3, fd, REPORT_FD,
+                              O_CLOEXEC); /* out of the way of the program's own */
         syscall(SYS_close, fd);
     }
     shim_memory_start();
@@ -97,12 +101,12 @@ static int begin(int argc, char **argv, char **envp)
     return status;
 }
 
-typedef int start_main(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void),
-                       void *);
+typedef int start_main(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void),
+                       void (*)(void), void *);
 start_main __libc_start_main;
 
-int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void), void (*fini)(void),
-                      void (*loader_fini)(void), void *stack)
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
+                      void (*fini)(void), void (*loader_fini)(void), void *stack)
 {
     start_main *real;
 
@@ -123,6 +127,17 @@ static void kill_self(void)
     syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 }
 
+/* As if somebody else cut the file to half its length. */
+static void shrink(const char *name)
+{
+    struct stat status;
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%.*s/%s", PATH_MAX - NAME - 2, start_folder, name);
+    if (syscall(SYS_newfstatat, AT_FDCWD, path, &status, 0) == 0)
+        syscall(SYS_truncate, path, status.st_size / 2);
+}
+
 /* Counts a call of this kind on a file of ours (name NULL or "": not ours). */
 static struct turn enter(const char *kind, const char *name)
 {
@@ -138,6 +153,8 @@ static struct turn enter(const char *kind, const char *name)
         return turn;
     if (strcmp(shim_plan.how, "kill") == 0)
         kill_self();
+    if (strcmp(shim_plan.how, "shrink") == 0)
+        shrink(name);
     turn.kill_after = strcmp(shim_plan.how, "kill-after") == 0;
     turn.shorten = strcmp(shim_plan.how, "short") == 0;
     turn.fail = shim_plan.error != 0;
@@ -167,7 +184,8 @@ static const char *ours(const char *path)
 
     if (path[0] != '/')
         return path;
-    return strncmp(path, start_folder, length) == 0 && path[length] == '/' ? path + length + 1 : NULL;
+    return strncmp(path, start_folder, length) == 0 && path[length] == '/' ? path + length + 1
+                                                                           : NULL;
 }
 
 static const char *name_of(int fd)
@@ -364,7 +382,8 @@ int renameat2(int from_folder, const char *from, int to_folder, const char *to, 
         return -1;
     }
     struct turn turn = enter("rename", ours_at(to_folder, to, joined));
-    return (int)leave(turn, turn.fail ? 0 : syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
+    return (int)leave(
+        turn, turn.fail ? 0 : syscall(SYS_renameat2, from_folder, from, to_folder, to, flags));
 }
 
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
@@ -382,7 +401,8 @@ int linkat(int from_folder, const char *from, int to_folder, const char *to, int
     char joined[NAME];
     struct turn turn = enter("link", ours_at(to_folder, to, joined));
 
-    return (int)leave(turn, turn.fail ? 0 : syscall(SYS_linkat, from_folder, from, to_folder, to, flags));
+    return (int)leave(turn,
+                      turn.fail ? 0 : syscall(SYS_linkat, from_folder, from, to_folder, to, flags));
 }
 
 int link(const char *from, const char *to)
@@ -432,10 +452,12 @@ SAME(int, openat64, "openat", (int folder, const char *path, int flags, ...));
 SAME(int, __open64_2, "__open_2", (const char *path, int flags));
 SAME(int, __openat64_2, "__openat_2", (int folder, const char *path, int flags));
 SAME(ssize_t, pread64, "pread", (int fd, void *out, size_t size, off_t at));
-SAME(ssize_t, __pread64_chk, "__pread_chk", (int fd, void *out, size_t size, off_t at, size_t room));
+SAME(ssize_t, __pread64_chk, "__pread_chk",
+     (int fd, void *out, size_t size, off_t at, size_t room));
 SAME(ssize_t, pwrite64, "pwrite", (int fd, const void *data, size_t size, off_t at));
 SAME(int, ftruncate64, "ftruncate", (int fd, off_t size));
 SAME(int, fstat64, "fstat", (int fd, struct stat64 *status));
 SAME(int, stat64, "stat", (const char *path, struct stat64 *status));
 SAME(int, lstat64, "lstat", (const char *path, struct stat64 *status));
 SAME(int, fstatat64, "fstatat", (int folder, const char *path, struct stat64 *status, int flags));
+/* NOLINTEND(bugprone-reserved-identifier) */

@@ -1,5 +1,5 @@
-/* The shim's two halves: shim.c (system calls) and shim_memory.c (allocations) share one plan, which the environment
- * gives, and one report. */
+/* The shim's two halves: shim.c (system calls) and shim_memory.c (allocations) share one plan,
+ * which the environment gives, and one report. */
 #ifndef TF_FAULTS_SHIM_H
 #define TF_FAULTS_SHIM_H
 
@@ -8,10 +8,12 @@
 
 /* What to do, see README.md. Nothing happens at call 0. */
 struct plan {
-    const char *at_what; /* TF_FAULT: "memory", "call" (any), or the name of one call; NULL: only count */
-    const char *how;     /* TF_FAULT_ERROR: the name of an error, "short", "kill", "kill-after" */
-    unsigned long at;    /* TF_FAULT_AT: which call, from 1 */
-    int error;           /* errno for `how`, 0 for none */
+    const char
+        *at_what; /* TF_FAULT: "memory", "call" (any), or the name of one call; NULL: only count */
+    const char
+        *how; /* TF_FAULT_ERROR: the name of an error, "short", "shrink", "kill", "kill-after" */
+    unsigned long at; /* TF_FAULT_AT: which call, from 1 */
+    int error;        /* errno for `how`, 0 for none */
 };
 
 /* Set before main begins. */

@@ -1,5 +1,6 @@
-/* Allocations: the n-th fails, and those still live at the end are told. They are those that main and what it calls
- * make; the loader's and libgomp's are let through, for these end the process themselves when they get nothing. */
+/* Allocations: the n-th fails, and those still live at the end are told. They are those that main
+ * and what it calls make; the loader's and libgomp's are let through, for these end the process
+ * themselves when they get nothing. */
 #include "shim.h"
 
 #include <errno.h>
@@ -11,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* glibc's own, under names that nobody takes over. */
+/* NOLINTBEGIN(bugprone-reserved-identifier): glibc's own, under names that nobody takes over. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t align, size_t size);
 void __libc_free(void *block);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 /* ---- where code is ---- */
 
@@ -30,16 +32,18 @@ static struct object {
 static size_t object_count;
 static bool with_stacks;
 
-static int note_object(struct dl_phdr_info *info, size_t size, void *self)
+static int note_object(struct dl_phdr_info *info, size_t size, void *own_code)
 {
-    const char *slash = strrchr(info->dlpi_name, '/'), *name = slash == NULL ? info->dlpi_name : slash + 1;
+    const uintptr_t *self = own_code;
+    const char *slash = strrchr(info->dlpi_name, '/'),
+               *name = slash == NULL ? info->dlpi_name : slash + 1;
     bool is_spared = strncmp(name, "ld-linux", 8) == 0 || strncmp(name, "libgomp", 7) == 0;
 
     (void)size;
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         uintptr_t begin = info->dlpi_addr + part->p_vaddr, end = begin + part->p_memsz;
-        bool is_self = (uintptr_t)self >= begin && (uintptr_t)self < end;
+        bool is_self = *self >= begin && *self < end;
         if (part->p_type == PT_LOAD && (part->p_flags & PF_X) && object_count < OBJECTS)
             objects[object_count++] = (struct object){begin, end, is_spared || is_self};
     }
@@ -50,7 +54,7 @@ void shim_memory_start(void)
 {
     with_stacks = getenv("TF_FAULT_STACKS") != NULL;
     backtrace(&(void *){NULL}, 1); /* the first call allocates */
-    dl_iterate_phdr(note_object, (void *)(uintptr_t)note_object);
+    dl_iterate_phdr(note_object, &(uintptr_t){(uintptr_t)note_object});
 }
 
 static const struct object *object_of(const void *code)
@@ -159,7 +163,8 @@ static void report_stack(void)
     uint64_t sum = 0;
 
     for (int i = 0; i < depth; i++) {
-        const struct object *object = object_of(callers[i]); /* which stands elsewhere in each run */
+        const struct object *object =
+            object_of(callers[i]); /* which stands elsewhere in each run */
         uintptr_t place = (uintptr_t)callers[i] - (object == NULL ? 0 : object->begin);
         sum = (sum ^ sum >> 29 ^ place) * 0x9e3779b97f4a7c15u;
     }

@@ -135,7 +135,8 @@ static void put_back(const struct entry *entry, const char *folder)
     }
     unlink(full); /* it may have another name, too */
     file = fopen(full, "we");
-    if (file == NULL || fwrite(entry->bytes, 1, entry->size, file) != entry->size || fclose(file) != 0)
+    if (file == NULL || fwrite(entry->bytes, 1, entry->size, file) != entry->size ||
+        fclose(file) != 0)
         give_up(full);
 }
 

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit
 case ${1-} in
 '' | *[!0-9]*)
-    echo "usage: tests/fuzz/fuzz.sh SECONDS [NAME...]" >&2
+    echo "usage: sh tests/fuzz/fuzz.sh SECONDS [NAME...]" >&2
     exit 64
     ;;
 esac

@@ -54,11 +54,23 @@ static void test_defaults(void **state)
     tf_manifest_fini(&manifest);
 }
 
+static void test_settings(void **state)
+{
+    struct tf_manifest manifest;
+
+    (void)state;
+    assert_int_equal(parse(&manifest, HEAD "tables: {a: }\nsettings: x\n"), TF_DATA);
+    assert_string_equal(
+        err.text, "manifest.yaml:3:11: settings: expected 32 hexadecimal digits, found \"x\"");
+    tf_manifest_fini(&manifest);
+}
+
 /* What is read is what was written, with nothing said twice. */
 static void test_text(void **state)
 {
     static const char text[] =
         HEAD "digest: \"0123456789abcdef0123456789abcdef\"\n"
+             "settings: \"fedcba9876543210fedcba9876543210\"\n"
              "tables:\n"
              "  \"0\": {file: \"x y.npy\", role: buffer, filter: none, row_group: 0, scale: 0.1}\n"
              "  layers.0.ffn.keys: {row_group: 7, scale: 1e-300, chunks: [96*3, 40, 1*1000]}\n"
@@ -72,6 +84,7 @@ static void test_text(void **state)
     (void)state;
     assert_ok(parse(&manifest, text), &err);
     assert_string_equal(manifest.digest, "0123456789abcdef0123456789abcdef");
+    assert_string_equal(manifest.settings, "fedcba9876543210fedcba9876543210");
     assert_int_equal(manifest.tables[1].run_count, 3);
     assert_int_equal(manifest.tables[1].runs[0].rows, 96);
     assert_int_equal(manifest.tables[1].runs[0].times, 3);
@@ -234,7 +247,7 @@ static void test_too_large(void **state)
         add_table(&manifest, name, TF_BUFFER, 1, 0);
     }
     assert_int_equal(tf_manifest_print(&manifest, &text, &size, &err), TF_MEMORY);
-    assert_string_equal(err.text, "manifest: 180005 values, the limit is 100000");
+    assert_string_equal(err.text, "manifest: 180007 values, the limit is 100000");
     assert_null(text);
     for (int i = 0; i < 30000; i++) {
         snprintf(name, sizeof name, "t%0200d", i);
@@ -252,9 +265,10 @@ static void test_too_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_long_name),
-        cmocka_unit_test(test_deepest),  cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_text),
+        cmocka_unit_test(test_settings),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_long_name), cmocka_unit_test(test_deepest),
+        cmocka_unit_test(test_too_large),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,8 @@ static void test_names(void **state)
             "layers.0.attn.q.keys 0:4, layers.0.ffn.keys 0:10, layers.1.ffn.keys 0:20");
     selects(GROUPS, ARRAY("*"), "layers.0.attn.q+ 0:4, layers.0.ffn+ 0:10, layers.1.ffn+ 0:20");
     selects(GROUPS, ARRAY("layers.[1-9].ffn[:4]"), "layers.1.ffn+ 0:4");
+    selects(GROUPS, ARRAY("layers.*.attn.[qkv]"), "layers.0.attn.q+ 0:4");
+    selects(GROUPS, ARRAY("layers.*.attn.[!o][1]"), "layers.0.attn.q+ 1:2");
     selects(GROUPS, ARRAY("layers.?.ffn[-1]"), "layers.0.ffn+ 9:10, layers.1.ffn+ 19:20");
     selects(TABLES, ARRAY("optim.*[0]"),
             "optim.m/layers.0.ffn.keys 0:1, optim.m/layers.0.ffn.values 0:1");
@@ -198,9 +200,10 @@ static void test_refusals(void **state)
     refuses(GROUPS, "layers.*.ffn[12:]", TF_USAGE,
             "'layers.*.ffn[12:]' is not within the 10 rows of layers.0.ffn");
     refuses(TABLES, "tokens", TF_NOINPUT, "m.tfck: no table matches 'tokens'");
-    refuses(TABLES, "layers.0.ffn", TF_NOINPUT, "m.tfck: no table matches 'layers.0.ffn'");
+    refuses(TABLES, "layers.0.ffn", TF_NOINPUT,
+            "m.tfck: no table matches 'layers.0.ffn', but a Pattention does");
     refuses(GROUPS, "layers.0.ffn.keys", TF_NOINPUT,
-            "m.tfck: no Pattention matches 'layers.0.ffn.keys'");
+            "m.tfck: no Pattention matches 'layers.0.ffn.keys', but a table does");
     refuses(GROUPS, "lonely", TF_NOINPUT, "m.tfck: no Pattention matches 'lonely'");
     refuses(BOTH, "layers.9*[1]", TF_NOINPUT, "m.tfck: no table or Pattention matches 'layers.9*'");
     refuses(BOTH, "layers.[5-9].ffn", TF_NOINPUT,

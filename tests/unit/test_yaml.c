@@ -95,6 +95,32 @@ static void what_is_not_allowed(void **state)
     refused("a: \"x\\0y\"\n", "t:1:4: a text must not hold the character U+0000");
 }
 
+/* libyaml compares each with all before it: four megabytes of them would take a quarter of an hour.
+ */
+static void tag_directives_are_not_allowed(void **state)
+{
+    const size_t n = TF_YAML_MAX_BYTES / 16 * 16;
+    char *text = malloc(n);
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i += 16) {
+        char line[32];
+        snprintf(line, sizeof(line), "%%TAG !%06zx! t\n", i);
+        memcpy(text + i, line, 16);
+    }
+    refused_bytes(text, n, "t:1:1: tags are not allowed");
+    free(text);
+
+    refused("# text\n%TAG ! x\n--- {}\n", "t:2:1: tags are not allowed");
+    refused("a: 1\n...\n%TAG ! x\n---\n", "t:3:1: tags are not allowed");
+    refused("\r%TAG ! x\n", "t:1:1: tags are not allowed");
+    refused("\xc2\x85%TAG ! x\n", "t:1:1: tags are not allowed");
+    refused("\xe2\x80\xa8%TAG ! x\n", "t:1:1: tags are not allowed");
+    refused("\xe2\x80\xa9%TAG ! x\n", "t:1:1: tags are not allowed");
+    tf_yaml_free(parse("%YAML 1.1\n---\na: \"%TAG ! x\" # %TAG\n"));
+}
+
 static void syntax_errors_have_places(void **state)
 {
     (void)state;
@@ -325,6 +351,7 @@ int main(void)
         cmocka_unit_test(tree_has_places),
         cmocka_unit_test(empty_is_a_mapping),
         cmocka_unit_test(what_is_not_allowed),
+        cmocka_unit_test(tag_directives_are_not_allowed),
         cmocka_unit_test(syntax_errors_have_places),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(size_is_limited),
