@@ -27,6 +27,7 @@ static void check_tables(const struct tf_manifest *manifest)
 static void must_equal(const struct tf_manifest *a, const struct tf_manifest *b)
 {
     must(a->count == b->count && strcmp(a->digest, b->digest) == 0);
+    must(strcmp(a->settings, b->settings) == 0);
     for (size_t i = 0; i < a->count; i++) {
         const struct tf_manifest_table *x = &a->tables[i], *y = &b->tables[i];
         must(strcmp(x->info.name, y->info.name) == 0 && strcmp(x->file, y->file) == 0);
