@@ -212,11 +212,12 @@ static enum tf_code dump_npy(struct tf_inspect *inspect, const struct tf_store *
     return code;
 }
 
-static bool names_npy(const char *path)
+bool tf_inspect_names(const struct tf_inspect *inspect, const char *end)
 {
-    size_t n = path ? strlen(path) : 0;
+    const char *path = inspect->common->output;
+    size_t n = path ? strlen(path) : 0, m = strlen(end);
 
-    return n > 4 && strcmp(path + n - 4, ".npy") == 0;
+    return n > m && strcmp(path + n - m, end) == 0;
 }
 
 enum tf_code tf_inspect_one_table(struct tf_selection *out, const struct tf_store *store,
@@ -238,7 +239,7 @@ enum tf_code tf_inspect_dump(struct tf_inspect *inspect, struct tf_err *err)
 
     if (!code)
         code = tf_inspect_one_table(&chosen, store, inspect->operands[1], err);
-    if (!code && (inspect->npy || names_npy(inspect->common->output)))
+    if (!code && (inspect->npy || tf_inspect_names(inspect, ".npy")))
         code = dump_npy(inspect, store, &chosen.items[0], err);
     else if (!code)
         code = dump_text(inspect->file, store, &chosen.items[0], err);

@@ -57,9 +57,10 @@ static bool is_chosen(const struct tf_selection *chosen, const char *name)
 static void print_usage(const struct tf_inspect *inspect, const struct tf_usage *usage,
                         const struct tf_selection *chosen)
 {
+    bool as_json = inspect->common->json || tf_inspect_names(inspect, ".json");
     struct tf_json json = {0};
 
-    if (inspect->common->json) {
+    if (as_json) {
         json = tf_inspect_json(inspect, "stats");
         tf_json_uint(&json, "positions", usage->positions);
         tf_json_array(&json, "usage");
@@ -71,12 +72,12 @@ static void print_usage(const struct tf_inspect *inspect, const struct tf_usage 
     for (size_t i = 0; i < usage->count; i++) {
         if (!is_chosen(chosen, usage->groups[i].name))
             continue;
-        if (inspect->common->json)
+        if (as_json)
             json_group(&json, &usage->groups[i]);
         else
             print_group(inspect->file, &usage->groups[i]);
     }
-    if (inspect->common->json) {
+    if (as_json) {
         tf_json_end_array(&json);
         tf_json_end_object(&json);
     }

@@ -74,6 +74,8 @@ zeros_npy() {
 
 @test "slice keeps what was used most" {
     works tf-inspect stats --usage "$TF_ROOT/data/stories-valid.txt" --json m.tfck -o usage.json
+    works tf-inspect stats --usage "$TF_ROOT/data/stories-valid.txt" m.tfck -o named.json
+    cmp usage.json named.json
     works tf-inspect slice m.tfck -o p.tfck --keep-top 90% --by usage.json
     [[ $stderr == *'layers.0.attn.k and 9 more: 232 -> 210 tokens; function: changed'* ]] || blame "$stderr"
     works tf-inspect show p.tfck
