@@ -204,14 +204,28 @@ static bool metrics_exist(void)
     return !stat(given.metrics, &old) && S_ISREG(old.st_mode) && old.st_size;
 }
 
-/* A run that goes on adds to its metrics; one that begins wants a file of its own. No checkpoint is
- * that. */
-static enum tf_code metrics_check(const struct job *job, struct tf_err *err)
+/* Does the run read it? */
+static bool is_input(const struct job *job, const char *config)
+{
+    const struct tf_strings *texts[] = {&job->config.data.train, &job->config.data.valid};
+    bool is =
+        same_file(given.metrics, config) || (given.init && same_file(given.metrics, given.init));
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < texts[i]->count; k++)
+            is = is || same_file(given.metrics, texts[i]->items[k]);
+    return is;
+}
+
+/* A run that goes on adds to its metrics; one that begins wants a file of its own. No input and no
+ * checkpoint is that. */
+static enum tf_code metrics_check(const struct job *job, const char *config, struct tf_err *err)
 {
     if (!given.metrics || !strcmp(given.metrics, "-"))
         return TF_OK;
     if (same_file(given.metrics, job->common->output))
         return tf_fail(err, TF_USAGE, "--metrics %s: is the output", given.metrics);
+    if (is_input(job, config))
+        return tf_fail(err, TF_USAGE, "--metrics %s: is an input", given.metrics);
     if (!metrics_exist())
         return TF_OK;
     if (is_checkpoint(given.metrics))
@@ -377,9 +391,9 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
             "--json writes the metrics to standard output, --metrics to a file: only one can be");
     enum tf_code code = check_sets(&job->common->sets, err);
     if (!code)
-        code = metrics_check(job, err);
-    if (!code)
         code = load_config(job, operands[0], err);
+    if (!code)
+        code = metrics_check(job, operands[0], err);
     if (!code)
         code = make_trainer(job, err);
     if (!code)

@@ -1,12 +1,10 @@
 #include "store/frame.h"
 
-#include "base/mem.h"
 #include "store/bytes.h"
 #include "store/format.h"
 #include <inttypes.h>
 #include <xxhash.h>
 #include <zstd.h>
-#include <zstd_errors.h>
 
 /* Two of the sixteen magics of skippable frames, then the size of what follows (64 - 8 bytes), then
  * our own magic. Its bytes show what mangled them: \r\n and \n a transfer in text mode, \x1a a
@@ -158,6 +156,9 @@ enum tf_code tf_trailer_unpack(struct tf_trailer *trailer, const uint8_t in[TF_F
 
 /* ---- zstd frames ---- */
 
+/* The frame header descriptor: RFC 8878, 3.1.1.1.1. */
+enum { CHECKSUM = 0x04, SINGLE_SEGMENT = 0x20, DICTIONARY_OR_RESERVED = 0x0b };
+
 bool tf_frame_can_hold(uint64_t coded, uint64_t raw)
 {
     return raw <= coded / 4 * ZSTD_BLOCKSIZE_MAX;
@@ -165,8 +166,6 @@ bool tf_frame_can_hold(uint64_t coded, uint64_t raw)
 
 enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw, struct tf_err *err)
 {
-    /* RFC 8878, 3.1.1.1.1 */
-    enum { CHECKSUM = 0x04, SINGLE_SEGMENT = 0x20, DICTIONARY_OR_RESERVED = 0x0b };
     unsigned long long declared;
 
     if (coded_size < 9 || tf_get_u32(coded) != ZSTD_MAGICNUMBER)
@@ -191,52 +190,95 @@ enum tf_code tf_frame_check(const uint8_t *coded, size_t coded_size, size_t raw,
 
 /* ---- both ends of a file ---- */
 
-/* The size of the frame at byte `at`, of which the file may have only a part: TF_NO then. */
-static enum tf_code frame_size(const struct tf_in *in, uint64_t at, uint64_t *size,
-                               struct tf_err *err)
+/* A window on the file. */
+struct view {
+    const struct tf_in *in;
+    uint64_t at; /* of its first byte */
+    size_t have;
+    uint8_t bytes[4096];
+};
+
+/* `count` bytes of the file, a few, from byte `at` on; TF_NO: it ends before. */
+static enum tf_code look(struct view *view, uint64_t at, size_t count, const uint8_t **bytes,
+                         struct tf_err *err)
 {
-    const uint64_t most = 2 * (uint64_t)TF_MAX_DIRECTORY_RAW; /* no frame of ours is as large */
-    enum tf_code code;
+    uint64_t size = view->in->size;
+    enum tf_code code = TF_OK;
 
-    /* From a small window on, so that a file of many small frames is walked in time linear in its
-     * size. */
-    for (uint64_t room = TF_FRAME_SIZE;; room *= 8) {
-        uint64_t have = in->size - at < room ? in->size - at : room;
-        uint8_t *bytes = tf_new(have, 1, "frame", err);
-        size_t found;
-
-        if (bytes == NULL)
-            return TF_MEMORY;
-        code = tf_in_read(in, at, bytes, have, err);
-        if (code != TF_OK) {
-            tf_free(bytes);
-            return code;
-        }
-        found = ZSTD_findFrameCompressedSize(bytes, have);
-        tf_free(bytes);
-        *size = found;
-        if (!ZSTD_isError(found))
-            return TF_OK;
-        if (ZSTD_getErrorCode(found) != ZSTD_error_srcSize_wrong)
-            return tf_fail(err, TF_DATA,
-                           "no trailer, and no frame begins at byte %" PRIu64 " of %" PRIu64, at,
-                           in->size);
-        if (have < room)
-            return TF_NO;
-        if (room >= most)
-            return tf_fail(err, TF_DATA,
-                           "no trailer, and the frame at byte %" PRIu64 " is out of bounds", at);
+    if (at > size || count > size - at)
+        return TF_NO;
+    if (at < view->at || at + count > view->at + view->have) {
+        view->at = at;
+        view->have = size - at < sizeof(view->bytes) ? size - at : sizeof(view->bytes);
+        code = tf_in_read(view->in, at, view->bytes, view->have, err);
     }
+    *bytes = view->bytes + (at - view->at);
+    return code;
+}
+
+static enum tf_code no_frame(const struct view *view, uint64_t at, struct tf_err *err)
+{
+    return tf_fail(err, TF_DATA, "no trailer, and no frame begins at byte %" PRIu64 " of %" PRIu64,
+                   at, view->in->size);
+}
+
+/* Where the zstd frame at byte `at` ends: RFC 8878, 3.1.1. */
+static enum tf_code pass_blocks(struct view *view, uint64_t at, uint64_t *end, struct tf_err *err)
+{
+    static const uint8_t dictionary_sizes[] = {0, 1, 2, 4}, content_sizes[] = {0, 2, 4, 8};
+    enum { LAST = 1, RLE = 1, RESERVED = 3 };
+    const uint8_t *in;
+    uint32_t block = 0, type;
+    enum tf_code code = look(view, at, 5, &in, err);
+
+    if (code != TF_OK)
+        return code;
+    const uint8_t descriptor = in[4], content = descriptor >> 6;
+    const bool single = descriptor & SINGLE_SEGMENT;
+    *end = at + 5 + !single + dictionary_sizes[descriptor & 3] + content_sizes[content] +
+           (single && content == 0);
+    while (!(block & LAST)) {
+        code = look(view, *end, 3, &in, err);
+        if (code != TF_OK)
+            return code;
+        block = in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16;
+        type = block >> 1 & 3;
+        if (type == RESERVED)
+            return no_frame(view, at, err);
+        *end += 3 + (type == RLE ? 1 : block >> 3);
+    }
+    *end += descriptor & CHECKSUM ? 4 : 0;
+    return TF_OK;
+}
+
+/* Where the frame at byte `at` ends, of which the file may have only a part: TF_NO then. Reads what
+ * tells sizes alone, so that the time is in no proportion to the bytes of a large file. */
+static enum tf_code pass_frame(struct view *view, uint64_t at, uint64_t *end, struct tf_err *err)
+{
+    const uint8_t *in;
+    enum tf_code code = look(view, at, 4, &in, err);
+
+    if (code != TF_OK)
+        return code;
+    if (tf_get_u32(in) == ZSTD_MAGICNUMBER) {
+        code = pass_blocks(view, at, end, err);
+    } else if ((tf_get_u32(in) & ZSTD_MAGIC_SKIPPABLE_MASK) == ZSTD_MAGIC_SKIPPABLE_START) {
+        code = look(view, at, 8, &in, err);
+        *end = code == TF_OK ? at + 8 + tf_get_u32(in + 4) : at;
+    } else {
+        return no_frame(view, at, err);
+    }
+    return code == TF_OK && *end > view->in->size ? TF_NO : code;
 }
 
 /* The file does not end in a trailer: was it cut, or was something put after it? */
 static enum tf_code explain_ending(const struct tf_in *in, struct tf_err *err)
 {
-    uint64_t size = 0;
+    struct view view = {.in = in};
 
-    for (uint64_t at = TF_FRAME_SIZE; at < in->size; at += size) {
-        uint8_t magic[TF_MAGIC_SIZE];
-        enum tf_code code = frame_size(in, at, &size, err);
+    for (uint64_t at = TF_FRAME_SIZE, end = at; at < in->size; at = end) {
+        const uint8_t *magic;
+        enum tf_code code = pass_frame(&view, at, &end, err);
 
         if (code == TF_NO)
             return tf_fail(err, TF_DATA,
@@ -245,16 +287,16 @@ static enum tf_code explain_ending(const struct tf_in *in, struct tf_err *err)
                            in->size, at);
         if (code != TF_OK)
             return code;
-        if (size != TF_FRAME_SIZE)
+        if (end - at != TF_FRAME_SIZE)
             continue;
-        code = tf_in_read(in, at, magic, sizeof(magic), err);
+        code = look(&view, at, TF_MAGIC_SIZE, &magic, err);
         if (code != TF_OK)
             return code;
         if (tf_trailer_begins(magic))
             return tf_fail(err, TF_DATA,
                            "the checkpoint ends at byte %" PRIu64 ", the file at byte %" PRIu64
                            ": something was appended",
-                           at + size, in->size);
+                           end, in->size);
     }
     return tf_fail(err, TF_DATA,
                    "no trailer in the last %d of %" PRIu64

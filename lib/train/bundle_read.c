@@ -332,17 +332,21 @@ static enum tf_code compare_model(const struct tf_bundle *bundle,
 
 /* ---- the edit ---- */
 
-/* The file's rows in chunks as they were; as a writer chooses when there are more or fewer now. */
+/* The file's rows in chunks as they were; as a writer chooses when there are more or fewer now, or
+ * they became too wide for such chunks. */
 static enum tf_code add_rows(struct tf_edit_table *table, const struct tf_manifest_table *from,
                              const struct tf_npy *npy, struct tf_err *err)
 {
     struct tf_piece piece = {.npy = npy, .count = npy->shape[0]};
-    uint64_t listed = 0;
+    uint64_t listed = 0, most = TF_MAX_CHUNK_RAW / (tf_npy_width(npy->type) * npy->shape[1]);
+    bool fit = true;
     enum tf_code code = TF_OK;
 
-    for (size_t i = 0; i < from->run_count; i++)
+    for (size_t i = 0; i < from->run_count; i++) {
         listed += from->runs[i].rows * from->runs[i].times; /* 2^31 by 2^20 in all, at most */
-    if (listed != piece.count)
+        fit = fit && from->runs[i].rows <= most;
+    }
+    if (listed != piece.count || !fit)
         return tf_edit_add(table, &piece, err);
     for (size_t i = 0; !code && i < from->run_count; i++) {
         piece.step = from->runs[i].rows;

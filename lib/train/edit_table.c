@@ -72,6 +72,17 @@ static void cut_run(struct run *run, struct cursor *at)
     }
 }
 
+/* The walk down a store's table goes on from one piece to the next, unless that lies before. */
+static void next_piece(struct cursor *at, const struct tf_edit_table *table)
+{
+    const struct tf_piece *last = &table->pieces[at->piece++], *next = last + 1;
+
+    at->done = 0;
+    if (at->piece == table->piece_count || next->store != last->store ||
+        next->table != last->table || next->first < at->chunk_row)
+        *at = (struct cursor){.piece = at->piece};
+}
+
 static bool next_run(struct run *run, struct cursor *at, const struct tf_edit_table *table)
 {
     if (at->piece == table->piece_count)
@@ -83,7 +94,7 @@ static bool next_run(struct run *run, struct cursor *at, const struct tf_edit_ta
         cut_run(run, at);
     at->done += run->count;
     if (at->done == piece->count)
-        *at = (struct cursor){.piece = at->piece + 1};
+        next_piece(at, table);
     return true;
 }
 
@@ -92,15 +103,15 @@ static size_t row_size(const struct tf_table_info *info)
     return (size_t)info->cols * tf_dtype_width(info->dtype);
 }
 
-/* Rows that wait together to be coded: full chunks of the table, and of each piece that wants its
- * own. */
+/* Rows that wait together to be coded: a full chunk or more, of the table and of each piece that
+ * wants its own. */
 static uint64_t room_for(const struct tf_edit_table *table)
 {
     uint64_t step = tf_chunk_rows(&table->info), room = ROOM / row_size(&table->info);
 
+    room = room > step ? room : step;
     for (size_t i = 0; i < table->piece_count; i++)
         room = room > table->pieces[i].step ? room : table->pieces[i].step;
-    room = room < step ? step : room / step * step;
     return room;
 }
 
@@ -214,7 +225,8 @@ static enum tf_code flush(struct stream *stream, uint64_t step, struct tf_err *e
 /* Rows of several pieces share chunks, but for those of a piece with chunks of its own. */
 static enum tf_code put_rows(struct stream *stream, const struct run *run, struct tf_err *err)
 {
-    uint64_t step = run->piece->step, room = step ? stream->room / step * step : stream->room;
+    uint64_t step = run->piece->step, full = step ? step : tf_chunk_rows(&stream->table->info),
+             room = stream->room / full * full;
     enum tf_code code = step ? flush(stream, 0, err) : TF_OK;
 
     for (uint64_t done = 0, count; !code && done < run->count; done += count) {

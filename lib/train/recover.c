@@ -3,17 +3,17 @@
 #include "base/mem.h"
 #include <string.h>
 
-/* The other moment of the same table, or SIZE_MAX: m and v are zero together, for an average of
- * gradients over no average of their squares would throw the next step far off. */
-static size_t other_moment(const struct tf_store *store, const char *name)
+/* The other moment of the same table, which has as many rows, or SIZE_MAX: m and v are zero
+ * together, for an average of gradients over no average of their squares would throw the next step
+ * far off. */
+static size_t other_moment(const struct tf_store *store, const struct tf_table_info *info)
 {
     char other[TF_MAX_NAME + 1];
-    bool m = strncmp(name, "optim.m/", 8) == 0;
 
-    if (!m && strncmp(name, "optim.v/", 8) != 0)
+    if (info->role != TF_MOMENT) /* a buffer may have such a name, and any rows */
         return SIZE_MAX;
-    strcpy(other, name);
-    other[6] = m ? 'v' : 'm';
+    strcpy(other, info->name);
+    other[6] = other[6] == 'm' ? 'v' : 'm'; /* optim.m/NAME or optim.v/NAME */
     return tf_store_find(store, other);
 }
 
@@ -69,7 +69,7 @@ static enum tf_code mend_table(struct tf_edit_table *table, struct tf_selected *
                                const struct tf_store *store, const bool *good, size_t index,
                                struct tf_err *err)
 {
-    size_t other = other_moment(store, table->info.name);
+    size_t other = other_moment(store, &table->info);
     struct walk own = begin(store, good, index),
                 beside = begin(store, good, other == SIZE_MAX ? index : other);
     uint64_t rows = table->info.rows, end;

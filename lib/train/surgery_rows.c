@@ -401,7 +401,7 @@ enum tf_code tf_surgery_transplant(struct tf_edit *edit, const struct tf_store *
                                    const struct tf_selection *selection, bool append,
                                    struct tf_err *err)
 {
-    enum tf_code code = TF_OK;
+    enum tf_code code = tf_store_editable(other, err);
 
     for (size_t i = 0; !code && i < selection->count; i++)
         code = transplant_item(edit, other, &selection->items[i], append, err);

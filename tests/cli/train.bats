@@ -485,6 +485,22 @@ goes_on() {
     cmp m.tfck "$model"
 }
 
+@test "metrics never touch an input" {
+    cp "$model" m.tfck
+    cp text.txt train.txt
+    sum=$(cat tiny.yaml train.txt m.tfck | cksum)
+    for with in -f --resume; do
+        fails 64 '--metrics tiny.yaml: is an input' tf-train tiny.yaml $with -o m.tfck --metrics tiny.yaml
+        fails 64 '--metrics ./train.txt: is an input' \
+            tf-train tiny.yaml $with -o m.tfck --set 'data.train=[text.txt, train.txt]' --metrics ./train.txt
+        fails 64 '--metrics train.txt: is an input' \
+            tf-train tiny.yaml $with -o m.tfck --set 'data.valid=[train.txt]' --metrics train.txt
+    done
+    fails 64 '--metrics m.tfck: is an input' tf-train tiny.yaml -f -o n.tfck --init m.tfck --metrics m.tfck
+    [ "$(cat tiny.yaml train.txt m.tfck | cksum)" = "$sum" ]
+    [ ! -e n.tfck ]
+}
+
 # ---- going on, and beginning from another ----
 
 @test "what cannot be resumed" {

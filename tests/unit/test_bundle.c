@@ -363,6 +363,46 @@ static void test_no_model(void **state)
     tf_bundle_close(&bundle);
 }
 
+/* Packs dir with another list of chunks for a table of 140,000 rows of 128 bytes; how many it has
+ * then. */
+static uint32_t pack_chunks(const char *list)
+{
+    struct tf_bundle bundle;
+    struct tf_edit edit;
+    struct tf_checkpoint to;
+    char command[256];
+
+    snprintf(command, sizeof command,
+             "sed 's/layers.0.ffn.keys: {/&chunks: [%s], /' plain >dir/manifest.yaml &&"
+             " grep -q chunks dir/manifest.yaml",
+             list);
+    assert_int_equal(system(command), 0);
+    assert_ok(tf_bundle_open(&bundle, &edit, "dir", &err), &err);
+    assert_ok(tf_edit_write(&edit, "out.tfck", true, &err), &err);
+    tf_edit_fini(&edit);
+    tf_bundle_close(&bundle);
+    assert_true(same_model("m.tfck", "out.tfck"));
+    open_checkpoint(&to, "out.tfck");
+    size_t index = tf_store_find(to.store, "layers.0.ffn.keys");
+    uint32_t count = tf_store_table(to.store, index)->chunk_count;
+    tf_checkpoint_close(&to);
+    return count;
+}
+
+/* Chunks of any size that the format has; a list of larger ones, as when numbers became wider, is
+ * followed no more. */
+static void test_large_chunks(void **state)
+{
+    (void)state;
+    tiny_file("m.tfck", "model.ffn_tokens=[140000, 40]", false);
+    unpack("m.tfck", "dir");
+    assert_int_equal(rename("dir/manifest.yaml", "plain"), 0);
+    assert_int_equal(pack_chunks("40000*3, 20000"), 4);
+    assert_int_equal(pack_chunks("131072, 8928"), 2);  /* 16 MiB */
+    assert_int_equal(pack_chunks("131073, 8927"), 46); /* 384 KiB */
+    assert_int_equal(pack_chunks("140000"), 46);
+}
+
 /* ---- unpacking that fails ---- */
 
 static void test_existing_folder(void **state)
@@ -429,8 +469,9 @@ int main(void)
         IN_FOLDER(test_mismatch_text),   IN_FOLDER(test_no_digest),
         IN_FOLDER(test_spoilt),          IN_FOLDER(test_spoilt_types),
         IN_FOLDER(test_no_folder),       IN_FOLDER(test_extra_files),
-        IN_FOLDER(test_no_model),        IN_FOLDER(test_existing_folder),
-        IN_FOLDER(test_unknown_feature), IN_FOLDER(test_damaged),
+        IN_FOLDER(test_no_model),        IN_FOLDER(test_large_chunks),
+        IN_FOLDER(test_existing_folder), IN_FOLDER(test_unknown_feature),
+        IN_FOLDER(test_damaged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

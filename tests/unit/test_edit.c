@@ -3,6 +3,7 @@
 
 #include "store/codec.h"
 #include "train/edit.h"
+#include <time.h>
 
 /* 3,000 rows of 256 f32: eight chunks of 384 rows, the last one shorter. */
 enum { ROWS = 3000, COLS = 256, CHUNK = 384 };
@@ -198,6 +199,48 @@ static void scattered_rows(void **unused)
     free(pieces);
 }
 
+/* Of a table in very many chunks every other row: the walk goes down the chunks once. */
+static void many_chunks(void **unused)
+{
+    enum { MANY = 1 << 16 };
+    struct tf_checkpoint from;
+    struct tf_edit edit;
+    struct tf_edit_plan plan;
+    struct tf_err err;
+
+    (void)unused;
+    tiny_file("a.tfck", NULL, false);
+    open_checkpoint(&from, "a.tfck");
+    assert_ok(tf_edit_init(&edit, &from, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        struct tf_piece zeros = {.count = MANY, .step = 1};
+        const char *name = i ? "layers.1.ffn.values" : "layers.1.ffn.keys";
+        assert_ok(tf_edit_add(tf_edit_find(&edit, name), &zeros, &err), &err);
+    }
+    write_edit(&edit, "b.tfck");
+    tf_edit_fini(&edit);
+    tf_checkpoint_close(&from);
+
+    open_checkpoint(&from, "b.tfck");
+    assert_ok(tf_edit_init(&edit, &from, &err), &err);
+    struct tf_edit_table *keys = tf_edit_find(&edit, "layers.1.ffn.keys");
+    struct tf_piece piece = {
+        .store = from.store, .table = keys->pieces[0].table, .first = 40, .count = 1};
+    tf_edit_clear(keys);
+    for (; piece.first < 40 + MANY; piece.first += 2)
+        assert_ok(tf_edit_add(keys, &piece, &err), &err);
+    piece.first = 41; /* and back */
+    assert_ok(tf_edit_add(keys, &piece, &err), &err);
+    memset(&plan, 0, sizeof plan);
+    clock_t start = clock();
+    tf_edit_plan(&plan, &edit);
+    assert_true(clock() - start < CLOCKS_PER_SEC / 2);
+    assert_int_equal(plan.coded_rows, 0);
+    assert_int_equal(plan.copied_chunks, tf_store_tables(from.store) - 1 + MANY / 2 + 1 + MANY);
+    tf_edit_fini(&edit);
+    tf_checkpoint_close(&from);
+}
+
 /* Zeros behind, chunks of a size of their own, and a narrower dtype and back. */
 static void other_pieces(void **unused)
 {
@@ -295,7 +338,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_changed), cmocka_unit_test(chunks_are_copied),
         cmocka_unit_test(scattered_rows),  cmocka_unit_test(other_pieces),
-        cmocka_unit_test(refusals),        cmocka_unit_test(worst_effect),
+        cmocka_unit_test(many_chunks),     cmocka_unit_test(refusals),
+        cmocka_unit_test(worst_effect),
     };
 
     return cmocka_run_group_tests(tests, enter_folder, leave_folder);

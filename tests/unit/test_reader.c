@@ -2,6 +2,7 @@
 
 #include "train/modelio.h"
 #include <limits.h>
+#include <time.h>
 
 static struct tf_err err;
 static struct image sample;   /* a.tfck */
@@ -393,6 +394,53 @@ static void check_first_chunk(const void *frame, size_t frame_size, const char *
     assert_fails(open_and_verify("b.tfck", &err), TF_DATA, err, whole);
 }
 
+/* Without a trailer, to say why takes no time that counts, whatever the file is full of. */
+static void test_many_frames(void **state)
+{
+    static const struct {
+        const char *head, *unit; /* from byte 64 on, the second again and again */
+        size_t head_size, unit_size;
+        const char *text;
+    } cases[] = {
+        /* Empty skippable frames. */
+        {"", "\x50\x2a\x4d\x18\0\0\0\0", 0, 8,
+         "no trailer in the last 64 of 33554432 bytes: truncated between two frames, or damaged"},
+        /* Empty frames of zstd. */
+        {"", "\x28\xb5\x2f\xfd\x20\0\1\0\0", 0, 9,
+         "truncated: the file ends at byte 33554432, inside the frame that begins at byte "
+         "33554431"},
+        /* One with a checksum, a run of a byte and a stored block; what follows is no frame. */
+        {"\x28\xb5\x2f\xfd\x24\6\x22\0\0A\x11\0\0BCcccc", "D", 19, 1,
+         "no trailer, and no frame begins at byte 83 of 33554432"},
+        /* One of empty blocks without end, and of an unknown kind. */
+        {"\x28\xb5\x2f\xfd\x20\0", "\0\0\0", 6, 3,
+         "truncated: the file ends at byte 33554432, inside the frame that begins at byte 64"},
+        {"\x28\xb5\x2f\xfd\x20\0", "\7\0\0", 6, 3,
+         "no trailer, and no frame begins at byte 64 of 33554432"},
+    };
+    enum { SIZE = 32 << 20 };
+    char *bytes = malloc(SIZE), text[256];
+
+    (void)state;
+    assert_non_null(bytes);
+    memcpy(bytes, sample.bytes, TF_FRAME_SIZE);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const size_t first = TF_FRAME_SIZE + cases[i].head_size;
+        clock_t start;
+
+        memcpy(bytes + TF_FRAME_SIZE, cases[i].head, cases[i].head_size);
+        for (size_t at = first; at < SIZE; at++)
+            bytes[at] = cases[i].unit[(at - first) % cases[i].unit_size];
+        save_bytes("many.tfck", bytes, SIZE);
+        snprintf(text, sizeof(text), "many.tfck: %s", cases[i].text);
+        start = clock();
+        assert_fails(open_and_verify("many.tfck", &err), TF_DATA, err, text);
+        assert_true(clock() - start < CLOCKS_PER_SEC);
+    }
+    assert_int_equal(unlink("many.tfck"), 0);
+    free(bytes);
+}
+
 /* Frames that the checksum of the coded bytes vouches for, and that are still not the chunk. */
 static void test_frames(void **state)
 {
@@ -527,7 +575,8 @@ int main(void)
         cmocka_unit_test(test_header),       cmocka_unit_test(test_ro_compat),
         cmocka_unit_test(test_trailer),      cmocka_unit_test(test_directory),
         cmocka_unit_test(test_unknown_blob), cmocka_unit_test(test_directory_size),
-        cmocka_unit_test(test_frames),       cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_frames),       cmocka_unit_test(test_many_frames),
+        cmocka_unit_test(test_kept),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -158,6 +158,64 @@ static void lost_moment(void **unused)
     tf_recover_close(&recovery);
 }
 
+static void put_buffer(struct tf_writer *writer, const char *name, uint64_t rows)
+{
+    struct tf_table_info info = {.role = TF_BUFFER, .dtype = TF_F32, .cols = 1};
+    const float numbers[4] = {1, 2, 3, 4};
+    struct tf_err err;
+
+    strcpy(info.name, name);
+    assert_ok(tf_writer_table(writer, &info, &err), &err);
+    assert_ok(tf_writer_rows(writer, numbers, rows, 1, &err), &err);
+}
+
+/* A copy of a.tfck with two buffers more, whose names are like those of moments. */
+static void add_buffers(const char *path)
+{
+    struct tf_checkpoint from;
+    struct tf_writer *writer;
+    struct tf_err err;
+    bool put = false;
+
+    open_checkpoint(&from, "a.tfck");
+    assert_ok(tf_writer_open(&writer, path, true, 0, &err), &err);
+    for (size_t i = 0; i < tf_store_tables(from.store); i++) {
+        const struct tf_table_info *info = tf_store_table(from.store, i);
+        if (!put && strcmp(info->name, "optim.m/zzz") > 0) {
+            put_buffer(writer, "optim.m/zzz", 4);
+            put = true;
+        }
+        assert_ok(tf_writer_table(writer, info, &err), &err);
+        assert_ok(tf_writer_copy(writer, from.store, i, 0, info->chunk_count, &err), &err);
+    }
+    put_buffer(writer, "optim.v/zzz", 1);
+    assert_ok(tf_checkpoint_blobs(writer, &from.config, &from.tokenizer, &from.state, &from.lineage,
+                                  &err),
+              &err);
+    assert_ok(tf_checkpoint_commit(writer, &err), &err);
+    tf_writer_close(writer);
+    tf_checkpoint_close(&from);
+}
+
+/* Buffers may have any names and rows: they are no moments, and do not go together. */
+static void buffers_like_moments(void **unused)
+{
+    static const char *const tables[] = {"optim.v/zzz"};
+    struct tf_recovery recovery;
+    struct tf_edit edit;
+
+    (void)unused;
+    tiny_file("a.tfck", NULL, true);
+    add_buffers("b.tfck");
+    assert_int_equal(rename("b.tfck", "a.tfck"), 0);
+    damage(tables, 1);
+    recover(&recovery, &edit);
+    assert_int_equal(recovery.lost.count, 1);
+    assert_string_equal(recovery.lost.items[0].name, "optim.v/zzz");
+    tf_edit_fini(&edit);
+    tf_recover_close(&recovery);
+}
+
 static void nothing_left(void **unused)
 {
     struct tf_recovery recovery;
@@ -177,9 +235,8 @@ static void nothing_left(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_lost),
-        cmocka_unit_test(lost_rows),
-        cmocka_unit_test(lost_moment),
+        cmocka_unit_test(nothing_lost), cmocka_unit_test(lost_rows),
+        cmocka_unit_test(lost_moment),  cmocka_unit_test(buffers_like_moments),
         cmocka_unit_test(nothing_left),
     };
 

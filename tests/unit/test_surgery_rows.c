@@ -3,6 +3,7 @@
 #include "surgery.h"
 
 #include "store/bytes.h"
+#include "store/frame.h"
 
 /* ---- files ---- */
 
@@ -491,6 +492,26 @@ static void transplant_refusals(void **unused)
             "large.tfck: row 7: a number is too large for f16 of table layers.0.ffn.values");
 }
 
+/* What a later version put into the other file would be lost on the way, whether chunks are copied
+ * or rows coded. */
+static void transplant_unknown_feature(void **unused)
+{
+    uint8_t header[TF_FRAME_SIZE];
+    struct job job;
+
+    (void)unused;
+    tiny_file("a.tfck", NULL, false);
+    other_file("o.tfck", NULL, false);
+    tf_header_pack(header, &(struct tf_header){.major = TF_MAJOR, .ro_compat = 4});
+    FILE *file = fopen("o.tfck", "r+");
+    assert_non_null(file);
+    assert_int_equal(fwrite(header, sizeof header, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+    begin(&job, "a.tfck");
+    refused(&job, transplant(&job, "o.tfck", "layers.0.ffn[1:3]", false), TF_DATA,
+            "o.tfck: has features that this program can read but not write (ro_compat bits 0x4)");
+}
+
 /* The new tokens of two models that grew from one base, in one: the base's function still, and
  * each other's tokens behind. */
 static void merge_growths(void **unused)
@@ -526,6 +547,7 @@ int main(void)
         cmocka_unit_test(transplant_without_moments),
         cmocka_unit_test(transplant_other_dtype),
         cmocka_unit_test(transplant_refusals),
+        cmocka_unit_test(transplant_unknown_feature),
         cmocka_unit_test(merge_growths),
     };
 
