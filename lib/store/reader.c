@@ -6,6 +6,7 @@
 #include "store/digest.h"
 #include "store/store.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -148,22 +149,18 @@ const struct tf_table_info *tf_store_table(const struct tf_store *store, size_t 
     return &store->directory.tables[index];
 }
 
+static int compare_name(const void *name, const void *table)
+{
+    return strcmp(name, ((const struct tf_table_info *)table)->name);
+}
+
 size_t tf_store_find(const struct tf_store *store, const char *name)
 {
-    size_t low = 0, high = store->directory.table_count;
+    const struct tf_directory *directory = &store->directory;
+    const struct tf_table_info *found = bsearch(name, directory->tables, directory->table_count,
+                                                sizeof(*directory->tables), compare_name);
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, store->directory.tables[middle].name);
-
-        if (order == 0)
-            return middle;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return SIZE_MAX;
+    return found == NULL ? SIZE_MAX : (size_t)(found - directory->tables);
 }
 
 const struct tf_chunk_info *tf_store_chunk(const struct tf_store *store, size_t index)

@@ -20,11 +20,6 @@ const char *const tf_bundle_blobs[TF_BLOBS] = {
     [TF_BLOB_LINEAGE] = "lineage.yaml",
 };
 
-enum tf_npy_type tf_bundle_type(enum tf_dtype dtype)
-{
-    return dtype == TF_F16 ? TF_NPY_F2 : dtype == TF_BF16 ? TF_NPY_U2 : TF_NPY_F4;
-}
-
 enum tf_code tf_bundle_settings(char out[TF_DIGEST_TEXT], const struct tf_config *config,
                                 const char *tokenizer, size_t size, struct tf_err *err)
 {
@@ -202,7 +197,7 @@ static enum tf_code put_table(struct unpacking *to, size_t index, struct tf_err 
     enum tf_code code = open_file(to, &out, to->manifest.tables[index].file, err);
 
     if (!code)
-        code = tf_npy_write_header(&out, tf_bundle_type(info->dtype), 2, shape, err);
+        code = tf_npy_write_header(&out, tf_npy_type_of(info->dtype), 2, shape, err);
     if (!code)
         code = put_rows(to, index, &out, err);
     if (!code)

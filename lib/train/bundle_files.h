@@ -3,14 +3,10 @@
 #define TF_TRAIN_BUNDLE_FILES_H
 
 #include "store/format.h"
-#include "store/npy.h"
 #include "train/config.h"
 
 extern const char tf_bundle_manifest[];
 extern const char *const tf_bundle_blobs[TF_BLOBS];
-
-/* How a table of a dtype is stored. NumPy has no bf16: its bits are unsigned integers. */
-enum tf_npy_type tf_bundle_type(enum tf_dtype dtype);
 
 /* The digest of what decides the function beside the tables: some keys of the config, and the
  * tokenizer's `size` bytes. */

@@ -172,8 +172,6 @@ static enum tf_code count_extra(struct tf_bundle *bundle, const struct tf_manife
 static enum tf_code take_shape(struct tf_table_info *info, const struct tf_npy *npy,
                                struct tf_err *err)
 {
-    static const enum tf_dtype dtypes[] = {TF_F32, TF_BF16, TF_F16};
-
     if (npy->dims != 2)
         return tf_fail(err, TF_DATA, "its shape has %d dimension%s, must have 2: rows and columns",
                        npy->dims, npy->dims == 1 ? "" : "s");
@@ -182,12 +180,9 @@ static enum tf_code take_shape(struct tf_table_info *info, const struct tf_npy *
                        TF_MAX_COLS);
     info->rows = npy->shape[0];
     info->cols = (uint32_t)npy->shape[1];
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
-        if (tf_bundle_type(dtypes[i]) == npy->type) {
-            info->dtype = dtypes[i];
-            return TF_OK;
-        }
-    }
+    info->dtype = tf_npy_dtype(npy->type);
+    if (npy->type != TF_NPY_I4)
+        return TF_OK;
     return tf_fail(err, TF_DATA, "integers of 32 bits, must be '<f4', '<f2' or '<u2' (bf16)");
 }
 

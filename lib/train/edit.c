@@ -7,6 +7,7 @@
 #include "train/select.h"
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *tf_effect_name(enum tf_effect effect)
@@ -55,21 +56,14 @@ void tf_edit_fini(struct tf_edit *edit)
     memset(edit, 0, sizeof *edit);
 }
 
+static int compare_name(const void *name, const void *table)
+{
+    return strcmp(name, ((const struct tf_edit_table *)table)->info.name);
+}
+
 struct tf_edit_table *tf_edit_find(const struct tf_edit *edit, const char *name)
 {
-    size_t low = 0, high = edit->table_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, edit->tables[middle].info.name);
-        if (order == 0)
-            return &edit->tables[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return bsearch(name, edit->tables, edit->table_count, sizeof *edit->tables, compare_name);
 }
 
 /* Does b go on where a ends? */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The tables at hand. */
@@ -13,22 +14,18 @@ struct tables {
     bool *known; /* one each: the model has it */
 };
 
+static int compare_name(const void *name, const void *table)
+{
+    return strcmp(name, (*(const struct tf_table_info *const *)table)->name);
+}
+
 /* The index of a name, or SIZE_MAX. */
 static size_t find(const struct tables *tables, const char *name)
 {
-    size_t low = 0, high = tables->count;
+    const struct tf_table_info *const *found =
+        bsearch(name, tables->items, tables->count, sizeof *tables->items, compare_name);
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, tables->items[middle]->name);
-        if (order == 0)
-            return middle;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return SIZE_MAX;
+    return found ? (size_t)(found - tables->items) : SIZE_MAX;
 }
 
 /* What it is that a table's row count comes from. */
