@@ -44,6 +44,21 @@ void tf_free(void *memory)
     free(raw);
 }
 
+void *tf_more(void *array, size_t count, size_t size, const char *what, struct tf_err *err)
+{
+    void *larger;
+
+    if ((count & (count - 1)) != 0)
+        return array;
+    larger = tf_new(count == 0 ? 1 : 2 * count, size, what, err);
+    if (larger == NULL)
+        return NULL;
+    if (count > 0)
+        memcpy(larger, array, count * size);
+    tf_free(array);
+    return larger;
+}
+
 char *tf_strdup(const char *text, struct tf_err *err)
 {
     return tf_strndup(text, strlen(text), err);

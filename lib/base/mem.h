@@ -24,6 +24,11 @@ static inline bool tf_add(size_t *out, size_t a, size_t b)
  * pointer. */
 TF_MUST_USE void *tf_new(size_t count, size_t size, const char *what, struct tf_err *err);
 void tf_free(void *memory);
+/* Room for one more in an array of `count` objects whose room was made by this function alone
+ * (NULL: none yet): it doubles whenever count is a power of two. The array, which may have moved,
+ * what is new of it zeroed; NULL after setting err, and the old one stays. */
+TF_MUST_USE void *tf_more(void *array, size_t count, size_t size, const char *what,
+                          struct tf_err *err);
 
 /* A copy of a string, or of its first n bytes; freed with tf_free. */
 TF_MUST_USE char *tf_strdup(const char *text, struct tf_err *err);

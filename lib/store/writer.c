@@ -43,7 +43,6 @@ struct tf_writer {
     struct tf_out out;
     int level;
     struct tf_directory directory; /* of what is written; its last table is the current one */
-    size_t table_room, chunk_room; /* records that its arrays have room for */
     size_t room;                   /* bytes of raw rows that encoders and slots have room for */
     struct encoder *encoders;      /* of as many as there can be, `threads` are in use */
     struct slot *slots;            /* SLOTS_PER_THREAD for each */
@@ -116,26 +115,6 @@ void tf_writer_close(struct tf_writer *writer)
 
 /* ---- records ---- */
 
-/* Room for one more record of `size` bytes in an array that has `count`. */
-static enum tf_code make_room(void **array, size_t *room, size_t count, size_t size,
-                              struct tf_err *err)
-{
-    size_t larger = *room == 0 ? 64 : 2 * *room;
-    void *copy;
-
-    if (count < *room)
-        return TF_OK;
-    copy = tf_new(larger, size, "directory records", err);
-    if (copy == NULL)
-        return TF_MEMORY;
-    if (*array != NULL)
-        memcpy(copy, *array, count * size);
-    tf_free(*array);
-    *array = copy;
-    *room = larger;
-    return TF_OK;
-}
-
 static struct tf_table_info *current_table(struct tf_writer *writer)
 {
     struct tf_directory *directory = &writer->directory;
@@ -166,8 +145,7 @@ enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_inf
 {
     struct tf_directory *directory = &writer->directory;
     const struct tf_table_info *last = current_table(writer);
-    void *tables = directory->tables;
-    struct tf_table_info *table;
+    struct tf_table_info *table, *tables;
     enum tf_code code = check_unfinished(writer, err);
 
     if (code == TF_OK)
@@ -182,11 +160,11 @@ enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_inf
     if (directory->table_count == TF_MAX_TABLES)
         return tf_fail(err, TF_DATA, "%s: table %s: more than %u tables", writer->out.path,
                        info->name, TF_MAX_TABLES);
-    code = make_room(&tables, &writer->table_room, directory->table_count,
-                     sizeof(*directory->tables), err);
+    tables = tf_more(directory->tables, directory->table_count, sizeof(*tables),
+                     "directory records", err);
+    if (tables == NULL)
+        return TF_MEMORY;
     directory->tables = tables;
-    if (code != TF_OK)
-        return code;
     table = &directory->tables[directory->table_count++];
     *table = *info;
     table->rows = 0;
@@ -201,7 +179,7 @@ static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_in
 {
     struct tf_directory *directory = &writer->directory;
     struct tf_table_info *table = current_table(writer);
-    void *chunks = directory->chunks;
+    struct tf_chunk_info *chunks;
     enum tf_code code;
 
     if (directory->chunk_count == TF_MAX_CHUNKS)
@@ -210,11 +188,11 @@ static enum tf_code put_chunk(struct tf_writer *writer, const struct tf_chunk_in
     if (info->rows > TF_MAX_ROWS - table->rows)
         return tf_fail(err, TF_DATA, "%s: table %s: more than %llu rows", writer->out.path,
                        table->name, TF_MAX_ROWS);
-    code = make_room(&chunks, &writer->chunk_room, directory->chunk_count,
-                     sizeof(*directory->chunks), err);
+    chunks = tf_more(directory->chunks, directory->chunk_count, sizeof(*chunks),
+                     "directory records", err);
+    if (chunks == NULL)
+        return TF_MEMORY;
     directory->chunks = chunks;
-    if (code != TF_OK)
-        return code;
     directory->chunks[directory->chunk_count] = *info;
     directory->chunks[directory->chunk_count].offset = writer->out.at;
     code = tf_out_write(&writer->out, coded, info->coded, err);

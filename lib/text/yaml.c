@@ -50,23 +50,17 @@ static enum tf_code next(struct reader *reader, yaml_event_t *event)
 
 /* ---- the tree ---- */
 
-/* Room for one more item, or pair. The arrays double whenever the count is a power of two. */
+/* Room for one more item, or pair. */
 static enum tf_code add_slot(struct reader *reader, struct tf_yaml *node)
 {
     struct tf_yaml ***arrays[] = {&node->items, node->kind == TF_YAML_MAPPING ? &node->keys : NULL};
-    size_t count = node->count;
 
-    for (int i = 0; i < 2 && (count & (count - 1)) == 0; i++) {
-        if (arrays[i] == NULL)
-            continue;
-        struct tf_yaml **larger =
-            tf_new(count == 0 ? 1 : 2 * count, sizeof(*larger), "YAML", reader->err);
-        if (larger == NULL)
+    for (int i = 0; i < 2 && arrays[i] != NULL; i++) {
+        struct tf_yaml **more =
+            tf_more(*arrays[i], node->count, sizeof(*more), "YAML", reader->err);
+        if (more == NULL)
             return TF_MEMORY;
-        if (count > 0)
-            memcpy(larger, *arrays[i], count * sizeof(*larger));
-        tf_free(*arrays[i]);
-        *arrays[i] = larger;
+        *arrays[i] = more;
     }
     node->count++;
     return TF_OK;

@@ -83,23 +83,17 @@ enum tf_code tf_edit_add(struct tf_edit_table *table, const struct tf_piece *pie
     if (piece->count > TF_MAX_ROWS - table->info.rows)
         return tf_fail(err, TF_DATA, "table %s: more than %llu rows", table->info.name,
                        TF_MAX_ROWS);
-    table->info.rows += piece->count;
     if (count > 0 && adjoins(&table->pieces[count - 1], piece)) {
         table->pieces[count - 1].count += piece->count;
+        table->info.rows += piece->count;
         return TF_OK;
     }
-    if ((count & (count - 1)) == 0) { /* the array doubles at each power of two */
-        struct tf_piece *larger = tf_new(count ? 2 * count : 1, sizeof *larger, "pieces", err);
-        if (!larger) {
-            table->info.rows -= piece->count;
-            return TF_MEMORY;
-        }
-        if (count > 0)
-            memcpy(larger, table->pieces, count * sizeof *larger);
-        tf_free(table->pieces);
-        table->pieces = larger;
-    }
+    struct tf_piece *pieces = tf_more(table->pieces, count, sizeof *pieces, "pieces", err);
+    if (!pieces)
+        return TF_MEMORY;
+    table->pieces = pieces;
     table->pieces[table->piece_count++] = *piece;
+    table->info.rows += piece->count;
     return TF_OK;
 }
 

@@ -51,15 +51,10 @@ static enum tf_code add_lost(struct tf_selected *lost, uint64_t first, uint64_t 
         lost->rows[count - 1].end = end;
         return TF_OK;
     }
-    if ((count & (count - 1)) == 0) { /* the array doubles at each power of two */
-        struct tf_rows *larger = tf_new(count ? 2 * count : 1, sizeof *larger, "lost rows", err);
-        if (!larger)
-            return TF_MEMORY;
-        if (count > 0)
-            memcpy(larger, lost->rows, count * sizeof *larger);
-        tf_free(lost->rows);
-        lost->rows = larger;
-    }
+    struct tf_rows *rows = tf_more(lost->rows, count, sizeof *rows, "lost rows", err);
+    if (!rows)
+        return TF_MEMORY;
+    lost->rows = rows;
     lost->rows[lost->row_count++] = (struct tf_rows){first, end};
     return TF_OK;
 }

@@ -182,23 +182,15 @@ void tf_lineage_fini(struct tf_lineage *lineage)
     *lineage = (struct tf_lineage){0};
 }
 
-/* The array doubles whenever the count is a power of two. */
 struct tf_event *tf_lineage_add(struct tf_lineage *lineage, struct tf_err *err)
 {
-    size_t count = lineage->count;
+    struct tf_event *events =
+        tf_more(lineage->events, lineage->count, sizeof(*events), "lineage", err);
 
-    if ((count & (count - 1)) == 0) {
-        struct tf_event *larger =
-            tf_new(count == 0 ? 1 : 2 * count, sizeof(*larger), "lineage", err);
-        if (larger == NULL)
-            return NULL;
-        if (count > 0)
-            memcpy(larger, lineage->events, count * sizeof(*larger));
-        tf_free(lineage->events);
-        lineage->events = larger;
-    }
-    lineage->count++;
-    return &lineage->events[count];
+    if (events == NULL)
+        return NULL;
+    lineage->events = events;
+    return &events[lineage->count++];
 }
 
 enum tf_code tf_lineage_copy(struct tf_lineage *to, const struct tf_lineage *from,

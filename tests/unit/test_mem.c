@@ -223,9 +223,32 @@ static void test_physical_memory(void **state)
     assert_true(tf_memory_physical() > (uint64_t)16 << 20);
 }
 
+/* What is there stays, what is new is zero, whatever the count. */
+static void test_more_grows(void **unused)
+{
+    struct tf_err err = {0};
+    uint64_t *numbers = NULL;
+
+    (void)unused;
+    for (size_t count = 0; count < 1000; count++) {
+        uint64_t *more = tf_more(numbers, count, sizeof(*more), "numbers", &err);
+        assert_non_null(more);
+        numbers = more;
+        assert_int_equal(numbers[count], 0);
+        numbers[count] = count + 7;
+        for (size_t i = 0; i <= count; i++)
+            assert_int_equal(numbers[i], i + 7);
+    }
+    assert_null(tf_more(numbers, 512, SIZE_MAX / 2, "numbers", &err));
+    assert_int_equal(err.code, TF_MEMORY);
+    assert_int_equal(numbers[999], 1006); /* still there */
+    tf_free(numbers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_more_grows),
         cmocka_unit_test(test_new_is_zeroed_and_aligned),
         cmocka_unit_test(test_new_ends_where_it_should),
         cmocka_unit_test(test_new_names_what_did_not_fit),
