@@ -3,10 +3,7 @@
 #ifndef TF_TESTS_CHECKPOINT_FIXTURE_H
 #define TF_TESTS_CHECKPOINT_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "scratch.h"
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -34,28 +31,6 @@
         assert_int_equal(code, expected_code);                \
         assert_string_equal((err).text, expected_text);       \
     } while (0)
-
-/* Tests run in a folder of their own. */
-static inline int enter_folder(void **state)
-{
-    char path[] = "/tmp/tf-test-XXXXXX";
-
-    if (mkdtemp(path) == NULL || chdir(path) != 0)
-        return -1;
-    *state = strdup(path);
-    return 0;
-}
-
-static inline int leave_folder(void **state)
-{
-    char command[64];
-    int rc;
-
-    snprintf(command, sizeof(command), "rm -r %s", (char *)*state);
-    rc = chdir("/") == 0 ? system(command) : -1;
-    free(*state);
-    return rc;
-}
 
 static inline struct tf_table_info table_info(const char *name, enum tf_dtype dtype, uint32_t cols)
 {
@@ -167,16 +142,6 @@ static inline void save_bytes(const char *path, const void *bytes, size_t size)
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
-}
-
-static inline void assert_same_file(const char *one, const char *other)
-{
-    struct image a = load_image(one), b = load_image(other);
-
-    assert_int_equal(a.size, b.size);
-    assert_memory_equal(a.bytes, b.bytes, a.size);
-    tf_free(a.bytes);
-    tf_free(b.bytes);
 }
 
 #endif

@@ -71,19 +71,6 @@ static inline bool same_model(const char *a, const char *b)
     return memcmp(&digests[0], &digests[1], sizeof digests[0]) == 0;
 }
 
-static inline void assert_same_file(const char *a, const char *b)
-{
-    char *bytes[2];
-    size_t sizes[2];
-
-    for (int i = 0; i < 2; i++)
-        assert_ok(tf_read_file(i ? b : a, 1 << 24, &bytes[i], &sizes[i], &err), &err);
-    assert_int_equal(sizes[0], sizes[1]);
-    assert_memory_equal(bytes[0], bytes[1], sizes[0]);
-    tf_free(bytes[0]);
-    tf_free(bytes[1]);
-}
-
 /* Twice as many feed-forward tokens. */
 static inline void grow_file(const char *path, const char *out)
 {

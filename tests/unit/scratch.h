@@ -59,4 +59,18 @@ static inline bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+static inline void assert_same_file(const char *one, const char *other)
+{
+    char *texts[2];
+    size_t sizes[2];
+    struct tf_err err = {0};
+
+    assert_ok(tf_read_file(one, 64 << 20, &texts[0], &sizes[0], &err), &err);
+    assert_ok(tf_read_file(other, 64 << 20, &texts[1], &sizes[1], &err), &err);
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(texts[0], texts[1], sizes[0]);
+    tf_free(texts[0]);
+    tf_free(texts[1]);
+}
+
 #endif

@@ -141,7 +141,7 @@ static void test_names_the_chunk(void **state)
 
 static int set_up(void **state)
 {
-    if (enter_folder(state) != 0)
+    if (enter_scratch(state) != 0)
         return -1;
     write_sample("a.tfck");
     sample = load_image("a.tfck");
@@ -151,7 +151,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     tf_free(sample.bytes);
-    return leave_folder(state);
+    return leave_scratch(state);
 }
 
 int main(void)

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 /* A test in an empty folder. */
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter_folder, leave_folder)
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, enter_scratch, leave_scratch)
 
 /* ---- there and back ---- */
 

@@ -38,20 +38,6 @@ static void write_edit(const struct tf_edit *edit, const char *path)
     assert_ok(tf_edit_write(edit, path, true, &err), &err);
 }
 
-static void assert_same_file(const char *a, const char *b)
-{
-    char *texts[2];
-    size_t sizes[2];
-    struct tf_err err;
-
-    assert_ok(tf_read_file(a, 64 << 20, &texts[0], &sizes[0], &err), &err);
-    assert_ok(tf_read_file(b, 64 << 20, &texts[1], &sizes[1], &err), &err);
-    assert_int_equal(sizes[0], sizes[1]);
-    assert_memory_equal(texts[0], texts[1], sizes[0]);
-    tf_free(texts[0]);
-    tf_free(texts[1]);
-}
-
 /* Rows first .. first+count of a file's table are rows at .. of another's. */
 static void assert_same_rows(const char *a, uint64_t first, const char *b, uint64_t at,
                              uint64_t count, const char *name)
@@ -342,5 +328,5 @@ int main(void)
         cmocka_unit_test(worst_effect),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -524,5 +524,5 @@ int main(void)
         cmocka_unit_test(test_existing_output), cmocka_unit_test(test_verify),
     };
 
-    return cmocka_run_group_tests_name("grow", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("grow", tests, enter_scratch, leave_scratch);
 }

@@ -8,30 +8,6 @@
 
 static struct tf_err err;
 
-static void put(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void assert_text(const char *path, const char *text)
-{
-    char *found;
-    size_t size;
-
-    assert_ok(tf_read_file(path, 100, &found, &size, &err), &err);
-    assert_string_equal(found, text);
-    tf_free(found);
-}
-
-static bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
-
 static void assert_name(const char *output, const char *word, const char *name)
 {
     char *out;
@@ -68,9 +44,9 @@ static void assert_keeps(const char *output, const char *stem)
             assert_int_equal(exists(name), other <= step && other + 15 > step);
         }
         snprintf(name, sizeof name, "%s.step-%u.tfck", stem, step);
-        assert_text(name, text);
+        expect_file(name, text);
     }
-    assert_text(output, "at 120");
+    expect_file(output, "at 120");
 }
 
 static void test_pruning(void **state)
@@ -98,9 +74,9 @@ static void test_others(void **state)
     put("o.step-2.tfck", "2");
     assert_ok(tf_keep_step("o.tfck", 10, 1, &err), &err);
     assert_false(exists("o.step-2.tfck"));
-    assert_text("o.step-10.tfck", "10");
+    expect_file("o.step-10.tfck", "10");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        assert_text(others[i], "other"); /* 99: of a step to come */
+        expect_file(others[i], "other"); /* 99: of a step to come */
 }
 
 /* A name that a run before this one left is taken over, and its file may have another name still.
@@ -113,8 +89,8 @@ static void test_replaces(void **state)
     assert_int_equal(link("r.step-4.tfck", "held"), 0);
     assert_ok(tf_keep_step("r.tfck", 4, 1, &err), &err);
     assert_ok(tf_keep_step("r.tfck", 4, 1, &err), &err);
-    assert_text("r.step-4.tfck", "new");
-    assert_text("held", "old");
+    expect_file("r.step-4.tfck", "new");
+    expect_file("held", "old");
 }
 
 static void test_errors(void **state)
@@ -139,5 +115,5 @@ int main(void)
         cmocka_unit_test(test_errors),
     };
 
-    return cmocka_run_group_tests_name("keep", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("keep", tests, enter_scratch, leave_scratch);
 }

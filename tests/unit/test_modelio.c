@@ -4,19 +4,6 @@
 
 static struct tf_err err;
 
-static void assert_same_file(const char *a, const char *b)
-{
-    char *text[2];
-    size_t size[2];
-
-    assert_ok(tf_read_file(a, 1 << 24, &text[0], &size[0], &err), &err);
-    assert_ok(tf_read_file(b, 1 << 24, &text[1], &size[1], &err), &err);
-    assert_int_equal(size[0], size[1]);
-    assert_memory_equal(text[0], text[1], size[0]);
-    tf_free(text[0]);
-    tf_free(text[1]);
-}
-
 static void assert_same_rows(const struct tf_table *table, const float *a, const float *b)
 {
     for (size_t row = 0; row < table->rows; row++)
@@ -428,5 +415,5 @@ int main(void)
         cmocka_unit_test(test_blobs),
     };
 
-    return cmocka_run_group_tests_name("modelio", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("modelio", tests, enter_scratch, leave_scratch);
 }

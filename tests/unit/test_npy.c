@@ -224,5 +224,5 @@ int main(void)
         cmocka_unit_test(test_shrinks),  cmocka_unit_test(test_writes),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -555,7 +555,7 @@ static int set_up(void **state)
     char path[PATH_MAX];
 
     snprintf(path, sizeof(path), "%s/checkpoints", root ? root : "tests/golden");
-    if (realpath(path, golden) == NULL || enter_folder(state) != 0)
+    if (realpath(path, golden) == NULL || enter_scratch(state) != 0)
         return -1;
     write_sample("a.tfck");
     sample = load_image("a.tfck");
@@ -565,7 +565,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     tf_free(sample.bytes);
-    return leave_folder(state);
+    return leave_scratch(state);
 }
 
 int main(void)

@@ -20,19 +20,6 @@ static void save(const char *path, const char *bytes, size_t size)
     assert_int_equal(fclose(file), 0);
 }
 
-static void assert_same_file(const char *a, const char *b)
-{
-    char *texts[2];
-    size_t sizes[2];
-
-    load(a, &texts[0], &sizes[0]);
-    load(b, &texts[1], &sizes[1]);
-    assert_int_equal(sizes[0], sizes[1]);
-    assert_memory_equal(texts[0], texts[1], sizes[0]);
-    tf_free(texts[0]);
-    tf_free(texts[1]);
-}
-
 /* Flips a bit in the chunk of a table of a.tfck, into bad.tfck. */
 static void damage(const char *const *tables, size_t count)
 {
@@ -240,5 +227,5 @@ int main(void)
         cmocka_unit_test(nothing_left),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -383,7 +383,7 @@ static int set_up(void **state)
 {
     struct tf_store *store;
 
-    if (enter_folder(state) != 0)
+    if (enter_scratch(state) != 0)
         return -1;
     write_sample("a.tfck");
     sample = load_image("a.tfck");
@@ -399,7 +399,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     tf_free(sample.bytes);
-    return leave_folder(state);
+    return leave_scratch(state);
 }
 
 int main(void)

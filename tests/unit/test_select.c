@@ -32,7 +32,7 @@ static int open_store(void **state)
     };
     struct tf_writer *writer;
 
-    if (enter_folder(state) != 0)
+    if (enter_scratch(state) != 0)
         return -1;
     assert_fine(tf_writer_open(&writer, "m.tfck", true, 0, &err), err);
     for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
@@ -49,7 +49,7 @@ static int open_store(void **state)
 static int close_store(void **state)
 {
     tf_store_close(store);
-    return leave_folder(state);
+    return leave_scratch(state);
 }
 
 /* "layers.0.ffn+ 0:4 6:8, norm.weight 0:1": each item, a Pattention with its '+', and its rows. */

@@ -214,5 +214,5 @@ int main(void)
         cmocka_unit_test(undo_growth),      cmocka_unit_test(slice_refusals),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -551,5 +551,5 @@ int main(void)
         cmocka_unit_test(merge_growths),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -459,5 +459,5 @@ int main(void)
         cmocka_unit_test(test_cast_rows),      cmocka_unit_test(test_repack),
     };
 
-    return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);
 }

@@ -341,5 +341,5 @@ int main(void)
         cmocka_unit_test(test_refused),
     };
 
-    return cmocka_run_group_tests_name("trainer", tests, set_up, leave_folder);
+    return cmocka_run_group_tests_name("trainer", tests, set_up, leave_scratch);
 }

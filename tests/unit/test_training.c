@@ -295,5 +295,5 @@ int main(void)
         cmocka_unit_test(test_median_goes_on),
     };
 
-    return cmocka_run_group_tests_name("training", tests, set_up, leave_folder);
+    return cmocka_run_group_tests_name("training", tests, set_up, leave_scratch);
 }

@@ -3,7 +3,7 @@
 #ifndef TF_TESTS_TINY_MODEL_H
 #define TF_TESTS_TINY_MODEL_H
 
-#include "unit.h"
+#include "scratch.h"
 
 #include "base/mem.h"
 #include "train/modelio.h"
@@ -88,27 +88,6 @@ static inline void open_checkpoint(struct tf_checkpoint *checkpoint, const char 
     struct tf_err err;
 
     assert_ok(tf_checkpoint_open(checkpoint, path, 0, NULL, 0, &err), &err);
-}
-
-/* Tests run in a folder of their own. */
-static inline int enter_folder(void **state)
-{
-    char path[] = "/tmp/tf-test-XXXXXX";
-
-    if (mkdtemp(path) == NULL || chdir(path) != 0)
-        return -1;
-    *state = strdup(path);
-    return 0;
-}
-
-static inline int leave_folder(void **state)
-{
-    char command[64];
-
-    snprintf(command, sizeof command, "rm -r %s", (char *)*state);
-    int failed = chdir("/") != 0 || system(command) != 0;
-    free(*state);
-    return failed;
 }
 
 #endif

@@ -101,24 +101,6 @@ static inline enum tf_code resume(const char *output, const char *const *sets)
     return run_from(output, output, NULL, sets);
 }
 
-static inline void assert_same_file(const char *a, const char *b)
-{
-    char *text[2];
-    size_t size[2];
-
-    assert_ok(tf_read_file(a, 1 << 24, &text[0], &size[0], &err), &err);
-    assert_ok(tf_read_file(b, 1 << 24, &text[1], &size[1], &err), &err);
-    assert_int_equal(size[0], size[1]);
-    assert_memory_equal(text[0], text[1], size[0]);
-    tf_free(text[0]);
-    tf_free(text[1]);
-}
-
-static inline bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
-
 static inline void assert_says(enum tf_code code, enum tf_code expected, const char *text)
 {
     if (!strstr(err.text, text))
@@ -160,7 +142,7 @@ static inline void put_text(const char *path, size_t size)
 /* A folder of its own with the two texts. */
 static inline int enter_texts(void **state)
 {
-    if (enter_folder(state))
+    if (enter_scratch(state))
         return -1;
     put_text("text.txt", 1000);
     put_text("valid.txt", 300);
