@@ -2,6 +2,7 @@
 #include "train/edit.h"
 
 #include "base/mem.h"
+#include "store/codec.h"
 #include "train/edit_table.h"
 #include "train/fit.h"
 #include "train/select.h"
@@ -15,6 +16,26 @@ const char *tf_effect_name(enum tf_effect effect)
     static const char *const names[] = {"exact", "rounded", "changed"};
 
     return names[effect];
+}
+
+/* ---- pieces ---- */
+
+enum tf_dtype tf_piece_dtype(const struct tf_piece *piece)
+{
+    return piece->store ? tf_store_table(piece->store, piece->table)->dtype
+           : piece->npy ? tf_npy_dtype(piece->npy->type)
+                        : TF_F32;
+}
+
+enum tf_code tf_piece_read(const struct tf_piece *piece, uint32_t cols, uint64_t row,
+                           uint64_t count, float *out, void *raw, struct tf_err *err)
+{
+    if (piece->store)
+        return tf_store_read(piece->store, piece->table, row, count, out, cols, err);
+    enum tf_code code = tf_npy_read(piece->npy, row, count, raw, err);
+    if (!code)
+        tf_dtype_unpack(out, tf_piece_dtype(piece), raw, count * cols);
+    return code;
 }
 
 /* ---- the edit ---- */

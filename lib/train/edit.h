@@ -15,6 +15,13 @@ struct tf_piece {
     uint64_t step; /* write them `step` rows a chunk, and nothing else in those; 0: as suits */
 };
 
+/* Of its rows where they come from; TF_F32 for zeros. */
+enum tf_dtype tf_piece_dtype(const struct tf_piece *piece);
+/* Rows row .. row+count of the piece's table or file (not of zeros), `cols` numbers each, as f32
+ * and without padding. raw: room for as many floats, which a .npy file's rows pass through. */
+TF_MUST_USE enum tf_code tf_piece_read(const struct tf_piece *piece, uint32_t cols, uint64_t row,
+                                       uint64_t count, float *out, void *raw, struct tf_err *err);
+
 struct tf_edit_table {
     struct tf_table_info info; /* as it will be; rows are those of the pieces */
     struct tf_piece *pieces;   /* owned */

@@ -187,7 +187,6 @@ static enum tf_code fetch(struct stream *stream, const struct run *run, uint64_t
 {
     const struct tf_piece *piece = run->piece;
     const struct tf_table_info *info = &stream->table->info;
-    enum tf_code code = TF_OK;
 
     if (!piece->store && !piece->npy) {
         memset(out, 0, count * stream->row_size);
@@ -195,19 +194,11 @@ static enum tf_code fetch(struct stream *stream, const struct run *run, uint64_t
     }
     if (run->cut)
         return fetch_cut(stream, run, row, count, out, err);
-    if (piece->npy && tf_npy_dtype(piece->npy->type) == info->dtype)
-        return tf_npy_read(piece->npy, row, count, out, err);
-    if (piece->store && tf_store_table(piece->store, piece->table)->dtype == info->dtype)
-        return tf_store_read_raw(piece->store, piece->table, row, count, out, err);
-    if (piece->store) {
-        code =
-            tf_store_read(piece->store, piece->table, row, count, stream->floats, info->cols, err);
-    } else {
-        code = tf_npy_read(piece->npy, row, count, stream->raw, err);
-        if (!code)
-            tf_dtype_unpack(stream->floats, tf_npy_dtype(piece->npy->type), stream->raw,
-                            count * info->cols);
-    }
+    if (tf_piece_dtype(piece) == info->dtype)
+        return piece->store ? tf_store_read_raw(piece->store, piece->table, row, count, out, err)
+                            : tf_npy_read(piece->npy, row, count, out, err);
+    enum tf_code code =
+        tf_piece_read(piece, info->cols, row, count, stream->floats, stream->raw, err);
     if (!code)
         tf_dtype_pack(out, info->dtype, stream->floats, count * info->cols);
     return code;
@@ -246,9 +237,7 @@ static bool converts(const struct tf_edit_table *table)
 {
     for (size_t i = 0; i < table->piece_count; i++) {
         const struct tf_piece *piece = &table->pieces[i];
-        if ((piece->npy && tf_npy_dtype(piece->npy->type) != table->info.dtype) ||
-            (piece->store &&
-             tf_store_table(piece->store, piece->table)->dtype != table->info.dtype))
+        if ((piece->store || piece->npy) && tf_piece_dtype(piece) != table->info.dtype)
             return true;
     }
     return false;

@@ -6,13 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static enum tf_dtype dtype_of(const struct tf_piece *piece)
-{
-    if (piece->store)
-        return tf_store_table(piece->store, piece->table)->dtype;
-    return tf_npy_dtype(piece->npy->type);
-}
-
 /* Rows of a store or of a .npy file as f32, and the same as they stand in the file. */
 struct block {
     uint64_t room; /* rows */
@@ -39,15 +32,7 @@ static void block_fini(struct block *block)
 static enum tf_code block_read(struct block *block, const struct tf_piece *piece, uint32_t cols,
                                uint64_t row, uint64_t count, struct tf_err *err)
 {
-    enum tf_code code;
-
-    row += piece->first;
-    if (piece->store)
-        return tf_store_read(piece->store, piece->table, row, count, block->rows, cols, err);
-    code = tf_npy_read(piece->npy, row, count, block->raw, err);
-    if (!code)
-        tf_dtype_unpack(block->rows, dtype_of(piece), block->raw, count * cols);
-    return code;
+    return tf_piece_read(piece, cols, piece->first + row, count, block->rows, block->raw, err);
 }
 
 bool tf_is_zero(const float *row, const struct tf_table_info *info)
@@ -134,7 +119,7 @@ enum tf_code tf_scan_fits(const struct tf_piece *piece, const struct tf_table_in
     uint64_t row = piece->count;
     enum tf_code code = TF_OK;
 
-    if (dtype_of(piece) != info->dtype && info->dtype != TF_F32)
+    if (tf_piece_dtype(piece) != info->dtype && info->dtype != TF_F32)
         code = tf_scan_find(&row, piece, info, fits, err);
     if (code || row == piece->count)
         return code;
