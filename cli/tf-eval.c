@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "cli/opt.h"
 #include "cli/ui.h"
+#include "nn/precision.h"
 #include "text/json.h"
 #include "train/eval.h"
 #include "train/modelio.h"
@@ -15,6 +16,7 @@ static struct {
     bool second_half;
     const char *compare;
     struct tf_opt_list fail_above;
+    int weights; /* enum tf_precision */
 } given;
 
 static const struct tf_opt options[] = {
@@ -30,6 +32,8 @@ static const struct tf_opt options[] = {
      "exit 1 when a metric is above X: loss, ppl, bpb; kl, logits", NULL, 0, 0},
     {"compare", 0, TF_OPT_TEXT, &given.compare, "OTHER.tfck",
      "say how far another model is from this one", NULL, 0, 0},
+    {"weights", 0, TF_OPT_CHOICE, &given.weights, "TYPE", "round this model's weights",
+     "f32|bf16|int8", 0, 0},
     {0},
 };
 
@@ -146,6 +150,7 @@ static void print_text(FILE *file, const struct job *job)
     print_count(file, "window", result->window);
     print_count(file, "stride", result->stride);
     fprintf(file, "%-22s%s\n", "scored", given.second_half ? "second-half" : "all");
+    fprintf(file, "%-22s%s\n", "weights", tf_precision_name((enum tf_precision)given.weights));
     if (given.compare == NULL)
         return;
     fprintf(file, "\n%-22s", "compared with");
@@ -174,6 +179,7 @@ static void print_json(FILE *file, const struct job *job)
     tf_json_uint(&json, "window", result->window);
     tf_json_uint(&json, "stride", result->stride);
     tf_json_string(&json, "scored", given.second_half ? "second-half" : "all");
+    tf_json_string(&json, "weights", tf_precision_name((enum tf_precision)given.weights));
     if (given.compare != NULL) {
         tf_json_object(&json, "compare");
         tf_json_string(&json, "model_digest", job->other_digest);
@@ -337,6 +343,8 @@ static enum tf_code measure(struct job *job, struct tf_err *err)
 {
     enum tf_code code = load(&job->model, job->digest, &job->checkpoint, err);
 
+    if (!code)
+        tf_model_round(job->model, (enum tf_precision)given.weights);
     if (!code && given.compare != NULL)
         code = load(&job->other_model, job->other_digest, &job->other, err);
     if (!code && given.compare != NULL)

@@ -13,7 +13,7 @@ _tf_options() {
         ;;
     tf-eval)
         echo -o --output -f --force -n --dry-run --set --max-memory --json
-        echo --window --stride --second-half --batch --fail-above --compare
+        echo --window --stride --second-half --batch --fail-above --compare --weights
         ;;
     tf-generate)
         echo -o --output -f --force --dry-run --set --max-memory --json
@@ -54,6 +54,7 @@ _tf() {
     --color | --progress) _tf_words "$cur" 'auto always never' ;;
     --keys | --values) _tf_words "$cur" 'zero random copy' ;;
     --scale) _tf_words "$cur" 'keep count' ;;
+    --weights) _tf_words "$cur" 'f32 bf16 int8' ;;
     --init | --compare) _tf_files "$cur" .tfck ;;
     -o | --output | --prompts | --metrics) _tf_files "$cur" ;;
     --threads | --max-memory | --max-time | --set | --qkv | --proj | --ffn | --layers | --seed) ;;

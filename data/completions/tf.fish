@@ -63,6 +63,7 @@ complete -c tf-eval -l second-half -d 'score the second half of disjoint windows
 complete -c tf-eval -l batch -x -d 'windows at once'
 complete -c tf-eval -l fail-above -x -d 'end with 1 when a metric is above a number'
 complete -c tf-eval -l compare -x -a '(__tf_checkpoints)' -d 'compare with another model'
+complete -c tf-eval -l weights -x -a 'f32 bf16 int8' -d 'round the weights'
 
 complete -c tf-generate -f -n __tf_no_checkpoint -k -a '(__tf_checkpoints)'
 complete -c tf-generate -l dry-run -d 'check everything and do nothing'

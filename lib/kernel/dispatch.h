@@ -8,6 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What the numbers of a right-hand side are; see kernel/narrow.h for the two narrow ones. */
+enum tf_precision { TF_PRECISION_F32, TF_PRECISION_BF16, TF_PRECISION_INT8 };
+/* Bytes of one. */
+static inline size_t tf_precision_size(enum tf_precision precision)
+{
+    return precision == TF_PRECISION_F32 ? 4 : precision == TF_PRECISION_BF16 ? 2 : 1;
+}
+
 /* What AdamW multiplies with in one step (Loshchilov and Hutter, arXiv 1711.05101). */
 struct tf_adamw {
     float clip;  /* on the gradient */
@@ -28,6 +36,10 @@ struct tf_kernels {
      * fused multiply-adds over p ascending, from 0 or, when add, from what C holds. */
     void (*gemm)(size_t m, size_t n, size_t k, const float *a, size_t rs, size_t cs, const float *b,
                  size_t bk, size_t bn, float *c, size_t ldc, bool add);
+    /* The same of any precision, B packed by tf_pack_narrow (f32: tf_pack). */
+    void (*gemm_narrow)(size_t m, size_t n, size_t k, const float *a, size_t rs, size_t cs,
+                        const void *b, enum tf_precision precision, size_t bk, size_t bn, float *c,
+                        size_t ldc, bool add);
 
     /* Elementwise over n numbers; y may be x. */
     void (*exp)(size_t n, float *y, const float *x);

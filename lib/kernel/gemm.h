@@ -10,7 +10,11 @@
  *
  * Every element of C is one chain of fused multiply-adds over k ascending, so neither blocks nor
  * threads nor vector width show in it, and a sum that is continued later (add) is the sum that was
- * never interrupted. */
+ * never interrupted.
+ *
+ * Team functions, here and in lib/nn: all threads of an OpenMP team call them together, with the
+ * same arguments (outside of any, the one thread that there is). They share their work, and no
+ * thread waits for another: whoever uses the results puts a barrier before. */
 #ifndef TF_KERNEL_GEMM_H
 #define TF_KERNEL_GEMM_H
 
@@ -31,20 +35,39 @@ static inline struct tf_view tf_view_transposed(const float *data, size_t stride
     return (struct tf_view){data, 1, stride};
 }
 
+/* The most rows of A that a thread takes at a time: 96 x 256 floats of A are 96 KiB, well inside L2
+ * beside the panel of B. A whole number of every build's tiles. */
+#define TF_BLOCK_ROWS 96
+
 /* Floats that a packed B(k,n) takes: panels of nr columns, the last one padded with zeros. */
 size_t tf_packed_size(size_t k, size_t n);
-/* Packs B(k,n); all threads. `to` is aligned to 64 bytes. */
+/* Team: packs B(k,n). `to` is aligned to 64 bytes. */
 void tf_pack(float *to, struct tf_view b, size_t k, size_t n);
-/* Packs a block of rows [k0,k1) and columns [n0,n1) of B(k,n), element (i, j) of the block from b's
- * (i, j); this thread. The padding of a last panel is not touched: who fills a matrix in parts
+/* This thread: packs a block of rows [k0,k1) and columns [n0,n1) of B(k,n), element (i, j) of the
+ * block from b's (i, j). The padding of a last panel is not touched: who fills a matrix in parts
  * begins with zeroed memory. */
 void tf_pack_part(float *to, size_t k, size_t n, struct tf_view b, size_t k0, size_t k1, size_t n0,
                   size_t n1);
 
-/* C(m,n) [+]= A(m,k) B(k,n), B packed; rows of C are ldc apart. All threads; tf_kernel->gemm is the
- * same on one. */
+/* Team: C(m,n) [+]= A(m,k) B(k,n), B packed; rows of C are ldc apart. */
 void tf_gemm(size_t m, size_t n, size_t k, struct tf_view a, const float *packed, float *c,
              size_t ldc, bool add);
+/* Team: the same for a few rows, and a B whose numbers may be narrow (kernel/narrow.h). */
+void tf_gemm_few(size_t m, size_t n, size_t k, struct tf_view a, const void *packed,
+                 enum tf_precision precision, float *c, size_t ldc, bool add);
+/* This thread: columns [j0,j1) of C alone, j0 where a panel begins. */
+void tf_gemm_columns(size_t m, size_t n, size_t k, struct tf_view a, const void *packed,
+                     enum tf_precision precision, float *c, size_t ldc, bool add, size_t j0,
+                     size_t j1);
+
+/* A left-hand side that comes row by row of its transpose: A(m,k) = L^T. Kept in panels of
+ * TF_BLOCK_ROWS columns of L, each k rows high, so that a product reads it from end to end. */
+size_t tf_left_size(size_t k, size_t m); /* floats */
+/* This thread: row p of L, m floats. */
+void tf_left_row(float *left, size_t k, size_t m, size_t p, const float *row);
+/* Team: tf_gemm with such an A. */
+void tf_gemm_left(size_t m, size_t n, size_t k, const float *left, const float *packed, float *c,
+                  size_t ldc, bool add);
 
 /* Is work of so many numbers touched (or multiply-adds done) worth waking the other threads for?
  * That costs some microseconds, and far more when the machine is busy. */
@@ -53,8 +76,16 @@ static inline bool tf_worth_threads(size_t work)
     return work > 1 << 15;
 }
 
-/* Rows that one thread should take at a time, of `rows` shared by all threads: a whole number of
- * tiles, few enough to stay in L2. */
-size_t tf_row_block(size_t rows);
+/* Rows or columns shared among the threads of a team: `count` blocks alike in size, each a whole
+ * number of `unit` (the last but for what is left over). */
+struct tf_blocks {
+    size_t size, unit, count;
+};
+/* Rows of A and C: whole tiles, at most TF_BLOCK_ROWS. */
+struct tf_blocks tf_row_blocks(size_t rows);
+/* Columns of B and C: whole panels. */
+struct tf_blocks tf_column_blocks(size_t columns);
+/* Where block i begins; the size for i = count. */
+size_t tf_block_start(const struct tf_blocks *blocks, size_t i);
 
 #endif

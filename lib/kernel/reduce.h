@@ -10,58 +10,75 @@
 #define TF_LANES 16
 #define TF_VECTORS (TF_LANES / TF_WIDTH) /* vectors that hold the partial sums */
 
+/* Runs the body for each vector of a row of n, i its place, j the partial sums it goes to; the last
+ * 16 may be short. */
+#define TF_EACH_PARTIAL(n, i, j, lanes, ...)                         \
+    do {                                                             \
+        const size_t n_ = (n), whole_ = n_ / TF_LANES * TF_LANES;    \
+        size_t i = 0;                                                \
+        while (i < whole_)                                           \
+            for (size_t j = 0; j < TF_VECTORS; j++, i += TF_WIDTH) { \
+                const size_t lanes = TF_WIDTH;                       \
+                __VA_ARGS__;                                         \
+            }                                                        \
+        for (size_t j = 0; i < n_; j++, i += TF_WIDTH) {             \
+            const size_t lanes = n_ - i;                             \
+            __VA_ARGS__;                                             \
+        }                                                            \
+    } while (0)
+
 TF_INLINE float lanes_join(const vf sums[TF_VECTORS])
 {
-    float lane[TF_LANES];
-    memcpy(lane, sums, sizeof lane);
-    for (size_t half = TF_LANES / 2; half; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            lane[i] += lane[i + half];
-    return lane[0];
+    typedef float four __attribute__((vector_size(16)));
+    four part[4];
+    memcpy(part, sums, sizeof part);
+    four s = (part[0] + part[2]) + (part[1] + part[3]);
+    return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 static float kernel_sum(size_t n, const float *x)
 {
     vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++)
-            sums[j] += row_load(x, i + j * TF_WIDTH, n, 0);
+    TF_EACH_PARTIAL(n, i, j, lanes, sums[j] += row_load(x + i, lanes, 0));
     return lanes_join(sums);
 }
 
 static float kernel_dot(size_t n, const float *x, const float *y)
 {
     vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++) {
-            size_t at = i + j * TF_WIDTH;
-            sums[j] = vf_fma(row_load(x, at, n, 0), row_load(y, at, n, 0), sums[j]);
-        }
+    TF_EACH_PARTIAL(n, i, j, lanes,
+                    sums[j] =
+                        vf_fma(row_load(x + i, lanes, 0), row_load(y + i, lanes, 0), sums[j]));
     return lanes_join(sums);
 }
 
+/* Any order finds the same number, so four vectors at once. NaN is passed over, except in x[0]. */
 static float kernel_max(size_t n, const float *x)
 {
-    vf most = vf_set(x[0]);
-    for (size_t i = 0; i < n; i += TF_WIDTH)
-        most = vf_max(row_load(x, i, n, x[0]), most);
-    float lane[TF_WIDTH], max = x[0];
-    vf_store(lane, most);
-    for (size_t i = 0; i < TF_WIDTH; i++)
-        max = lane[i] > max ? lane[i] : max;
-    return max;
+    vf most[4] = {vf_set(x[0]), vf_set(x[0]), vf_set(x[0]), vf_set(x[0])};
+    size_t i = 0;
+    for (; i + 4 * TF_WIDTH <= n; i += 4 * TF_WIDTH)
+        for (size_t j = 0; j < 4; j++)
+            most[j] = vf_at_least(vf_load(x + i + j * TF_WIDTH), most[j]);
+    for (; i < n; i += TF_WIDTH)
+        most[0] = vf_at_least(row_load(x + i, n - i, x[0]), most[0]);
+    most[0] = vf_at_least(vf_at_least(most[0], most[1]), vf_at_least(most[2], most[3]));
+    float lane[TF_WIDTH];
+    vf_store(lane, most[0]);
+    for (size_t half = TF_WIDTH / 2; half; half /= 2)
+        for (size_t k = 0; k < half; k++)
+            lane[k] = lane[k + half] > lane[k] ? lane[k + half] : lane[k];
+    return lane[0];
 }
 
 static float kernel_exp_sum(size_t n, float *y, const float *x, float max, float scale)
 {
     vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++) {
-            size_t at = i + j * TF_WIDTH;
-            vf e = vf_exp((row_load(x, at, n, -INFINITY) - max) * scale);
-            row_store(y, e, at, n);
-            sums[j] += e;
-        }
+    TF_EACH_PARTIAL(n, i, j, lanes, {
+        vf e = vf_exp((row_load(x + i, lanes, -INFINITY) - max) * scale);
+        row_store(y + i, e, lanes);
+        sums[j] += e;
+    });
     return lanes_join(sums);
 }
 
@@ -69,15 +86,15 @@ static float kernel_gelu_back(size_t n, float *s, float *dz, const float *x, flo
                               const float *ds)
 {
     vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++) {
-            size_t at = i + j * TF_WIDTH;
-            vf slope, z = row_load(x, at, n, 0) * r;
-            row_store(s, vf_gelu(z, &slope), at, n);
-            vf d = row_load(ds, at, n, 0) * slope;
-            row_store(dz, d, at, n);
-            sums[j] = vf_fma(z, d, sums[j]);
-        }
+    TF_EACH_PARTIAL(n, i, j, lanes, {
+        vf slope;
+        vf z = row_load(x + i, lanes, 0) * r;
+        vf d = row_load(ds + i, lanes, 0);
+        row_store(s + i, vf_gelu(z, &slope), lanes);
+        d *= slope;
+        row_store(dz + i, d, lanes);
+        sums[j] = vf_fma(z, d, sums[j]);
+    });
     return lanes_join(sums);
 }
 
@@ -85,11 +102,10 @@ static float kernel_gelu_back(size_t n, float *s, float *dz, const float *x, flo
 static float variance(size_t n, const float *x, float mean)
 {
     vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++) {
-            vf d = row_load(x, i + j * TF_WIDTH, n, mean) - mean;
-            sums[j] = vf_fma(d, d, sums[j]);
-        }
+    TF_EACH_PARTIAL(n, i, j, lanes, {
+        vf d = row_load(x + i, lanes, mean) - mean;
+        sums[j] = vf_fma(d, d, sums[j]);
+    });
     return lanes_join(sums) / (float)n;
 }
 
@@ -97,8 +113,7 @@ static void kernel_normalise(size_t n, float *y, const float *x, float eps, floa
 {
     float mean = kernel_sum(n, x) / (float)n;
     float rstd = 1.0f / sqrtf(variance(n, x, mean) + eps);
-    for (size_t i = 0; i < n; i += TF_WIDTH)
-        row_store(y, (row_load(x, i, n, 0) - mean) * rstd, i, n);
+    TF_EACH_VECTOR(n, i, lanes, row_store(y + i, (row_load(x + i, lanes, 0) - mean) * rstd, lanes));
     stats[0] = mean;
     stats[1] = rstd;
 }
@@ -107,19 +122,20 @@ static void kernel_normalise_back(size_t n, float *dx, const float *x, const flo
                                   const float stats[2])
 {
     const float mean = stats[0], rstd = stats[1];
-    vf sums[TF_VECTORS] = {0};
-    for (size_t i = 0; i < n; i += TF_LANES)
-        for (size_t j = 0; j < TF_VECTORS; j++) {
-            size_t at = i + j * TF_WIDTH;
-            vf h = (row_load(x, at, n, mean) - mean) * rstd;
-            sums[j] = vf_fma(row_load(dy, at, n, 0), h, sums[j]);
-        }
-    const float mean_dyh = lanes_join(sums) / (float)n, mean_dy = kernel_sum(n, dy) / (float)n;
-    for (size_t i = 0; i < n; i += TF_WIDTH) {
-        vf h = (row_load(x, i, n, mean) - mean) * rstd;
-        vf d = row_load(dy, i, n, 0) - mean_dy - h * mean_dyh;
-        row_store(dx, vf_fma(d, vf_set(rstd), row_load(dx, i, n, 0)), i, n);
-    }
+    vf sums_dy[TF_VECTORS] = {0}, sums_dyh[TF_VECTORS] = {0};
+    TF_EACH_PARTIAL(n, i, j, lanes, {
+        vf d = row_load(dy + i, lanes, 0);
+        vf h = (row_load(x + i, lanes, mean) - mean) * rstd;
+        sums_dy[j] += d;
+        sums_dyh[j] = vf_fma(d, h, sums_dyh[j]);
+    });
+    const float mean_dyh = lanes_join(sums_dyh) / (float)n,
+                mean_dy = lanes_join(sums_dy) / (float)n;
+    TF_EACH_VECTOR(n, i, lanes, {
+        vf h = (row_load(x + i, lanes, mean) - mean) * rstd;
+        vf d = row_load(dy + i, lanes, 0) - mean_dy - h * mean_dyh;
+        row_store(dx + i, vf_fma(d, vf_set(rstd), row_load(dx + i, lanes, 0)), lanes);
+    });
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* One build of the kernels: compiled once for each instruction set, named by TF_VARIANT and
  * TF_VARIANT_NAME (lib/meson.build). */
+#include "kernel/product.h"
 #include "kernel/reduce.h"
-#include "kernel/tile.h"
 #include "kernel/vec.h"
 
 #define TF_JOIN_(a, b) a##b
@@ -15,6 +15,7 @@ const struct tf_kernels TF_JOIN(tf_kernels_, TF_VARIANT) = {
     .nr = TF_NR,
     .kc = TF_KC,
     .gemm = kernel_gemm,
+    .gemm_narrow = kernel_gemm_narrow,
     .exp = kernel_exp,
     .gelu = kernel_gelu,
     .scale = kernel_scale,

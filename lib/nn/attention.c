@@ -6,9 +6,9 @@
 #include <omp.h>
 #include <string.h>
 
-/* Rows of queries scored at a time: 84 is a multiple of every build's tile height but one, and 84 x
- * 1024 scores are 336 KiB, inside L2. */
-#define QUERY_BLOCK 84
+/* Rows of queries scored at a time: whole tiles of every build, few enough that little is scored in
+ * vain beyond the diagonal. */
+#define QUERY_BLOCK 48
 
 static size_t smaller(size_t a, size_t b)
 {
@@ -34,15 +34,22 @@ size_t tf_attention_scratch(const struct tf_heads *heads, bool backward)
            2 * tf_packed_size(QUERY_BLOCK, heads->D);
 }
 
-static void cache_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t task,
-                         size_t length, size_t start, struct tf_matrix k, struct tf_matrix v)
+float *tf_scratch_piece(const struct tf_scratch *scratch)
 {
-    const size_t D = heads->D, row = task / heads->H * length, column = task % heads->H * D;
-    tf_pack_part(kv->keys + task * tf_kv_keys_size(heads), D, heads->capacity,
-                 tf_view_transposed(k.at + row * k.stride + column, k.stride), 0, D, start,
-                 start + length);
-    tf_pack_part(kv->values + task * tf_kv_values_size(heads), heads->capacity, D,
-                 tf_view(v.at + row * v.stride + column, v.stride), start, start + length, 0, D);
+    return scratch->all + (size_t)omp_get_thread_num() * scratch->piece;
+}
+
+void tf_kv_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t stream, size_t start,
+                  size_t length, struct tf_matrix k, struct tf_matrix v)
+{
+    const size_t D = heads->D;
+    for (size_t h = 0; h < heads->H; h++) {
+        const size_t pair = stream * heads->H + h;
+        tf_pack_part(kv->keys + pair * tf_kv_keys_size(heads), D, heads->capacity,
+                     tf_view_transposed(k.at + h * D, k.stride), 0, D, start, start + length);
+        tf_pack_part(kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
+                     tf_view(v.at + h * D, v.stride), start, start + length, 0, D);
+    }
 }
 
 /* P of a block of rows, each up to its own position, zero beyond: rows [first, first+rows) at
@@ -64,35 +71,33 @@ static void softmax_block(float *p, size_t stride, size_t rows, size_t keys, siz
     }
 }
 
-void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams,
-                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix k,
-                          struct tf_matrix v, struct tf_matrix out, float *stats,
-                          const struct tf_scratch *scratch)
+/* Rows [first, first+rows) of a stream's new ones, for one head. */
+static void forward_block(const struct tf_heads *heads, const struct tf_kv *kv, size_t pair,
+                          size_t position, size_t rows, struct tf_matrix q, struct tf_matrix out,
+                          float *stats, float *p)
 {
-    const size_t H = heads->H, D = heads->D, stride = tf_table_stride(heads->capacity);
-    const size_t blocks = (length + QUERY_BLOCK - 1) / QUERY_BLOCK;
-    const float scale = 1 / sqrtf((float)D);
-#pragma omp parallel if (tf_worth_threads(streams * length * (start + length) * H * D))
-    {
-        float *p = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
-#pragma omp for schedule(static)
-        for (size_t task = 0; task < streams * H; task++)
-            cache_append(heads, kv, task, length, start, k, v);
-#pragma omp for schedule(dynamic)
-        for (size_t task = 0; task < streams * H * blocks; task++) {
-            const size_t pair = task / blocks, b = pair / H, h = pair % H;
-            const size_t first = (blocks - 1 - task % blocks) * QUERY_BLOCK; /* long rows first */
-            const size_t rows = smaller(QUERY_BLOCK, length - first), keys = start + first + rows;
-            const size_t row = b * length + first;
-            tf_kernel->gemm(rows, keys, D, q.at + row * q.stride + h * D, q.stride, 1,
-                            kv->keys + pair * tf_kv_keys_size(heads), D, heads->capacity, p, stride,
-                            false);
-            softmax_block(p, stride, rows, keys, start + first, scale,
-                          stats ? stats + 2 * (row * H + h) : NULL, 2 * H);
-            tf_kernel->gemm(rows, D, keys, p, stride, 1,
-                            kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
-                            out.at + row * out.stride + h * D, out.stride, false);
-        }
+    const size_t D = heads->D, stride = tf_table_stride(heads->capacity), keys = position + rows;
+    tf_kernel->gemm(rows, keys, D, q.at, q.stride, 1, kv->keys + pair * tf_kv_keys_size(heads), D,
+                    heads->capacity, p, stride, false);
+    softmax_block(p, stride, rows, keys, position, 1 / sqrtf((float)D), stats, 2 * heads->H);
+    tf_kernel->gemm(rows, D, keys, p, stride, 1, kv->values + pair * tf_kv_values_size(heads),
+                    heads->capacity, D, out.at, out.stride, false);
+}
+
+void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams,
+                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix out,
+                          float *stats, const struct tf_scratch *scratch)
+{
+    const size_t H = heads->H, blocks = (length + QUERY_BLOCK - 1) / QUERY_BLOCK;
+#pragma omp for schedule(dynamic) nowait
+    for (size_t task = 0; task < streams * H * blocks; task++) {
+        const size_t pair = task / blocks, b = pair / H, h = pair % H;
+        const size_t first = (blocks - 1 - task % blocks) * QUERY_BLOCK; /* long rows first */
+        const size_t row = b * length + first;
+        forward_block(heads, kv, pair, start + first, smaller(QUERY_BLOCK, length - first),
+                      (struct tf_matrix){q.at + row * q.stride + h * heads->D, q.stride},
+                      (struct tf_matrix){out.at + row * out.stride + h * heads->D, out.stride},
+                      stats ? stats + 2 * (row * H + h) : NULL, tf_scratch_piece(scratch));
     }
 }
 
@@ -110,7 +115,7 @@ static struct back_scratch back_scratch(const struct tf_heads *heads,
     const size_t scores = QUERY_BLOCK * tf_table_stride(heads->capacity),
                  block = tf_packed_size(QUERY_BLOCK, heads->D);
     struct back_scratch s;
-    s.p = scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size;
+    s.p = tf_scratch_piece(scratch);
     s.d = s.p + scores;
     s.keys_t = s.d + scores;
     s.values_t = s.keys_t + tf_kv_keys_size(heads);
@@ -185,8 +190,7 @@ void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t 
                            struct tf_matrix dq, struct tf_matrix dk, struct tf_matrix dv,
                            const struct tf_scratch *scratch)
 {
-#pragma omp parallel for schedule( \
-    dynamic) if (tf_worth_threads(streams * length * length * heads->H * heads->D))
+#pragma omp for schedule(dynamic) nowait
     for (size_t pair = 0; pair < streams * heads->H; pair++) {
         const size_t row = pair / heads->H * length, h = pair % heads->H, column = h * heads->D;
         const struct back_scratch s = back_scratch(heads, scratch);
@@ -217,17 +221,13 @@ void tf_rope_fill(struct tf_rope *rope, size_t positions, double base)
     }
 }
 
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams,
-                   size_t length, size_t start, struct tf_matrix x, float sign)
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
+                   size_t length, struct tf_matrix x, float sign)
 {
     const size_t half = rope->rotated / 2;
-    if (!half)
-        return;
-#pragma omp parallel for schedule(static) if (tf_worth_threads(streams * length * half * heads->H))
-    for (size_t row = 0; row < streams * length; row++) {
-        const size_t at = (start + row % length) * half;
+    for (size_t r = 0; half && r < length; r++)
         for (size_t h = 0; h < heads->H; h++)
-            tf_kernel->rotate(half, x.at + row * x.stride + h * heads->D, rope->cosine + at,
-                              rope->sine + at, sign);
-    }
+            tf_kernel->rotate(half, x.at + r * x.stride + h * heads->D,
+                              rope->cosine + (start + r) * half, rope->sine + (start + r) * half,
+                              sign);
 }

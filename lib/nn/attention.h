@@ -21,18 +21,30 @@ struct tf_kv {
 size_t tf_kv_keys_size(const struct tf_heads *heads); /* floats a stream and head */
 size_t tf_kv_values_size(const struct tf_heads *heads);
 
-/* Floats of scratch a thread needs. */
+/* This thread: k and v of `length` new positions of one stream, from position `start` on, into its
+ * cache. */
+void tf_kv_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t stream, size_t start,
+                  size_t length, struct tf_matrix k, struct tf_matrix v);
+
+/* Memory that the threads of a team borrow: a piece each. */
+struct tf_scratch {
+    float *all;
+    size_t piece; /* floats */
+};
+/* The calling thread's piece. */
+float *tf_scratch_piece(const struct tf_scratch *scratch);
+/* Floats that attention needs of a piece. */
 size_t tf_attention_scratch(const struct tf_heads *heads, bool backward);
 
-/* q, k, v, out: streams x length rows of C. New rows are at positions start..start+length of each
- * stream; k and v are added to the cache first. stats (NULL in inference): a row's maximum and
- * 1/sum for each head, rows x H x 2. */
+/* Team: q, out: streams x length rows of C, at positions start..start+length of each stream, whose
+ * k and v are in the cache. stats (NULL in inference): a row's maximum and 1/sum for each head,
+ * rows x H x 2. */
 void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, size_t streams,
-                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix k,
-                          struct tf_matrix v, struct tf_matrix out, float *stats,
-                          const struct tf_scratch *scratch);
+                          size_t length, size_t start, struct tf_matrix q, struct tf_matrix out,
+                          float *stats, const struct tf_scratch *scratch);
 
-/* Whole sequences from position 0: dq, dk, dv from dout = dL/dout, out being the forward pass's. */
+/* Team: whole sequences from position 0: dq, dk, dv from dout = dL/dout, out being the forward
+ * pass's. */
 void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length,
                            struct tf_matrix q, struct tf_matrix k, struct tf_matrix v,
                            struct tf_matrix out, const float *stats, struct tf_matrix dout,
@@ -46,8 +58,9 @@ struct tf_rope {
     float *cosine, *sine; /* positions x rotated/2 */
 };
 void tf_rope_fill(struct tf_rope *rope, size_t positions, double base);
-/* Turns streams x length rows whose positions begin at start; sign -1 turns back. */
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t streams,
-                   size_t length, size_t start, struct tf_matrix x, float sign);
+/* This thread: turns `length` rows of one stream, the first at position `start`; sign -1 turns
+ * back. */
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
+                   size_t length, struct tf_matrix x, float sign);
 
 #endif

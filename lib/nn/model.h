@@ -36,8 +36,9 @@ struct tf_layer {
 };
 
 struct tf_model {
-    struct tf_shape shape;   /* its own copy */
-    struct tf_table *tables; /* all of them, sorted by name */
+    struct tf_shape shape;       /* its own copy */
+    enum tf_precision precision; /* that its weights are rounded to (nn/precision.h) */
+    struct tf_table *tables;     /* all of them, sorted by name */
     size_t table_count;
     struct tf_layer *layers;
     /* Into tables; head == embed when tied. */

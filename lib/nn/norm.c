@@ -4,7 +4,6 @@
 
 void tf_norm_forward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix y, float *stats)
 {
-#pragma omp parallel for schedule(static) if (tf_worth_threads(rows * cols))
     for (size_t r = 0; r < rows; r++)
         tf_kernel->normalise(cols, y.at + r * y.stride, x.at + r * x.stride, EPS, stats + 2 * r);
 }
@@ -12,7 +11,6 @@ void tf_norm_forward(size_t rows, size_t cols, struct tf_matrix x, struct tf_mat
 void tf_norm_backward(size_t rows, size_t cols, struct tf_matrix x, struct tf_matrix dy,
                       const float *stats, struct tf_matrix dx)
 {
-#pragma omp parallel for schedule(static) if (tf_worth_threads(rows * cols))
     for (size_t r = 0; r < rows; r++)
         tf_kernel->normalise_back(cols, dx.at + r * dx.stride, x.at + r * x.stride,
                                   dy.at + r * dy.stride, stats + 2 * r);
@@ -21,7 +19,6 @@ void tf_norm_backward(size_t rows, size_t cols, struct tf_matrix x, struct tf_ma
 void tf_affine_forward(size_t rows, struct tf_matrix x, const struct tf_table *w,
                        const struct tf_table *b)
 {
-#pragma omp parallel for schedule(static) if (tf_worth_threads(rows * w->cols))
     for (size_t r = 0; r < rows; r++)
         tf_kernel->affine(w->cols, x.at + r * x.stride, x.at + r * x.stride, w->value, b->value);
 }
@@ -30,7 +27,7 @@ void tf_affine_backward(size_t rows, struct tf_matrix dy, struct tf_matrix h,
                         const struct tf_table *w, const struct tf_table *b)
 {
     /* Threads share columns, so that each column is summed in the order of rows. */
-#pragma omp parallel for schedule(static) if (tf_worth_threads(rows * w->cols))
+#pragma omp for schedule(static) nowait
     for (size_t c = 0; c < w->cols; c += 16) {
         const size_t count = w->cols - c < 16 ? w->cols - c : 16;
         for (size_t r = 0; r < rows; r++) {

@@ -1,134 +1,394 @@
+/* The passes. One team of threads goes through a whole pass; within a layer its work is of two
+ * kinds, with a barrier between them: what each block of rows does on its own (norms, Pattentions,
+ * residuals), and what takes all rows (attention; the gradients of tables). */
 #include "nn/run.h"
 
 #include <string.h>
 
-/* The packed tables of a Pattention: kept ones, or packed now. */
-static const struct tf_pattention_pack *packed(struct tf_run *run, size_t layer, int p)
+static const struct tf_matrix none = {NULL, 0};
+
+static struct tf_piece piece_of(const struct tf_run *run)
 {
-    if (run->mode == TF_RUN_CACHE)
-        return &run->packs[layer * TF_PATTENTIONS + (size_t)p];
-    tf_pattention_pack(&run->packs[0], &run->model->layers[layer].at[p]);
-    return &run->packs[0];
+    const size_t stride = tf_table_stride(run->model->shape.width);
+    float *at = tf_scratch_piece(&run->scratch);
+    return (struct tf_piece){.normed = {at, stride},
+                             .dnormed = {at + TF_BLOCK_ROWS * stride, stride},
+                             .scores = at + 2 * TF_BLOCK_ROWS * stride};
 }
 
-/* y = pattention(x) [+ residual]. */
-static void project(struct tf_run *run, size_t layer, int p, struct tf_matrix x, struct tf_matrix y,
-                    struct tf_matrix residual)
+static struct tf_pattention_pack *pack_of(const struct tf_run *run, size_t layer, int p)
+{
+    return &run->packs[(run->mode == TF_RUN_CACHE ? layer * TF_PATTENTIONS : 0) + (size_t)p];
+}
+
+/* Team: packs Pattentions first..last of a layer for the forward pass; kept packs stay. */
+static void pack_layer(struct tf_run *run, size_t layer, int first, int last)
+{
+    for (int p = first; p <= last && run->mode != TF_RUN_CACHE; p++)
+        tf_pattention_pack(pack_of(run, layer, p), &run->model->layers[layer].at[p]);
+}
+
+static void pack_layer_back(struct tf_run *run, size_t layer, int first, int last)
+{
+    for (int p = first; p <= last; p++)
+        tf_pattention_pack_back(pack_of(run, layer, p), &run->model->layers[layer].at[p]);
+}
+
+/* The residual stream after a layer. */
+static struct tf_matrix layer_out(const struct tf_run *run, size_t layer)
+{
+    return layer + 1 < run->model->shape.layers ? run->kept[layer + 1].in : run->last;
+}
+
+/* ---- forward, by blocks of rows ---- */
+
+/* y = pattention(x) [+ residual] for `count` rows from row `first` on; x, y and residual begin
+ * there. */
+static void project(const struct tf_run *run, size_t layer, int p, size_t first, size_t count,
+                    struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual, float *s)
 {
     tf_pattention_forward(&run->model->layers[layer].at[p], run->model->shape.norm,
-                          packed(run, layer, p), run->streams * run->length, x, y, residual,
-                          run->mode == TF_RUN_TRAIN ? &run->kept[layer].scores[p] : NULL,
-                          &run->scratch);
+                          pack_of(run, layer, p), count, x, y, residual,
+                          tf_scores_from(run->kept[layer].scores[p], first), s);
 }
 
-static void layer_forward(struct tf_run *run, size_t layer, size_t start)
+/* Turns q and k of some rows, and puts k and v into the cache. */
+static void place_rows(const struct tf_run *run, size_t layer, size_t first, size_t count)
 {
     const struct tf_kept *kept = &run->kept[layer];
-    const struct tf_shape *s = &run->model->shape;
+    const size_t end = first + count;
+    size_t length;
+    for (size_t row = first; row < end; row += length) {
+        const size_t stream = row / run->length, at = row % run->length;
+        length = end - row < run->length - at ? end - row : run->length - at;
+        const struct tf_matrix q = tf_rows_from(kept->q, row), k = tf_rows_from(kept->k, row);
+        tf_rope_apply(&run->rope, &run->heads, run->start + at, length, q, 1);
+        tf_rope_apply(&run->rope, &run->heads, run->start + at, length, k, 1);
+        tf_kv_append(&run->heads, &run->kv[layer], stream, run->start + at, length, k,
+                     tf_rows_from(kept->v, row));
+    }
+}
+
+static void before_attention(const struct tf_run *run, size_t layer, size_t first, size_t count)
+{
+    const struct tf_kept *kept = &run->kept[layer];
+    const struct tf_piece piece = piece_of(run);
+    const struct tf_matrix out[] = {kept->q, kept->k, kept->v};
+    tf_norm_forward(count, run->model->shape.width, tf_rows_from(kept->in, first), piece.normed,
+                    kept->stats_in + 2 * first);
+    for (int p = TF_Q; p <= TF_V; p++)
+        project(run, layer, p, first, count, piece.normed, tf_rows_from(out[p], first), none,
+                piece.scores);
+    place_rows(run, layer, first, count);
+}
+
+static void after_attention(const struct tf_run *run, size_t layer, size_t first, size_t count)
+{
+    const struct tf_kept *kept = &run->kept[layer];
+    const struct tf_piece piece = piece_of(run);
+    const struct tf_matrix middle = tf_rows_from(kept->middle, first);
+    project(run, layer, TF_O, first, count, tf_rows_from(kept->mixed, first), middle,
+            tf_rows_from(kept->in, first), piece.scores);
+    tf_norm_forward(count, run->model->shape.width, middle, piece.normed,
+                    kept->stats_middle + 2 * first);
+    project(run, layer, TF_FFN, first, count, piece.normed,
+            tf_rows_from(layer_out(run, layer), first), middle, piece.scores);
+}
+
+static void final_norm(const struct tf_run *run, size_t first, size_t count)
+{
+    const struct tf_model *model = run->model;
+    const struct tf_matrix hidden = tf_rows_from(run->hidden, first);
+    tf_norm_forward(count, model->shape.width, tf_rows_from(run->last, first), hidden,
+                    run->stats_last + 2 * first);
+    tf_affine_forward(count, hidden, model->norm_weight, model->norm_bias);
+}
+
+/* Team: all rows from the attention of layer l-1 to that of layer l (from the embedding for l = 0;
+ * to the head's input for l = layers). */
+static void forward_rows(const struct tf_run *run, size_t l)
+{
+    const struct tf_blocks blocks = tf_row_blocks(run->streams * run->length);
+#pragma omp for schedule(dynamic)
+    for (size_t i = 0; i < blocks.count; i++) {
+        const size_t first = tf_block_start(&blocks, i);
+        const size_t count = tf_block_start(&blocks, i + 1) - first;
+        if (l > 0)
+            after_attention(run, l - 1, first, count);
+        if (l < run->model->shape.layers)
+            before_attention(run, l, first, count);
+        else
+            final_norm(run, first, count);
+    }
+}
+
+/* ---- forward, a few rows ---- */
+
+/* Team: pattentions p0..p1 of a layer on the same few rows of x, which may be each thread's own
+ * copy. */
+static void project_few(const struct tf_run *run, size_t layer, int p0, int p1, struct tf_matrix x,
+                        const struct tf_matrix *y, struct tf_matrix residual)
+{
+    const struct tf_pattention *at = run->model->layers[layer].at;
     const size_t rows = run->streams * run->length;
-    const struct tf_matrix out = layer + 1 < s->layers ? run->kept[layer + 1].in : run->last,
-                           none = {NULL, 0};
+    for (int p = p0; p <= p1; p++)
+        tf_pattention_ask(&at[p], pack_of(run, layer, p), rows, x, run->few[p]);
+#pragma omp barrier
+    for (int p = p0; p <= p1; p++)
+        tf_pattention_activate(&at[p], run->model->shape.norm, pack_of(run, layer, p), rows,
+                               run->few[p]);
+#pragma omp barrier
+    for (int p = p0; p <= p1; p++)
+        tf_pattention_answer(&at[p], pack_of(run, layer, p), rows, run->few[p], y[p - p0],
+                             residual);
+#pragma omp barrier
+}
 
-    tf_norm_forward(rows, s->width, kept->in, run->normed, kept->stats_in);
-    project(run, layer, TF_Q, run->normed, kept->q, none);
-    project(run, layer, TF_K, run->normed, kept->k, none);
-    project(run, layer, TF_V, run->normed, kept->v, none);
-    tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, start, kept->q, 1);
-    tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, start, kept->k, 1);
-    tf_attention_forward(&run->heads, &run->kv[layer], run->streams, run->length, start, kept->q,
-                         kept->k, kept->v, kept->mixed, kept->attention, &run->scratch);
-    project(run, layer, TF_O, kept->mixed, kept->middle, kept->in);
-
-    tf_norm_forward(rows, s->width, kept->middle, run->normed, kept->stats_middle);
-    project(run, layer, TF_FFN, run->normed, out, kept->middle);
+/* Team: as forward_rows. Each thread norms all rows for itself. */
+static void forward_few(const struct tf_run *run, size_t l)
+{
+    const size_t rows = run->streams * run->length, C = run->model->shape.width;
+    const struct tf_piece piece = piece_of(run);
+    float *stats = piece.scores;
+    if (l > 0) {
+        const struct tf_kept *kept = &run->kept[l - 1];
+        const struct tf_matrix out = layer_out(run, l - 1);
+        project_few(run, l - 1, TF_O, TF_O, kept->mixed, &kept->middle, kept->in);
+        tf_norm_forward(rows, C, kept->middle, piece.normed, stats);
+        project_few(run, l - 1, TF_FFN, TF_FFN, piece.normed, &out, kept->middle);
+    }
+    if (l < run->model->shape.layers) {
+        const struct tf_kept *kept = &run->kept[l];
+        const struct tf_matrix out[] = {kept->q, kept->k, kept->v};
+        tf_norm_forward(rows, C, kept->in, piece.normed, stats);
+        project_few(run, l, TF_Q, TF_V, piece.normed, out, none);
+    }
+#pragma omp for schedule(static)
+    for (size_t r = 0; r < rows; r++)
+        if (l < run->model->shape.layers)
+            place_rows(run, l, r, 1);
+        else
+            final_norm(run, r, 1);
 }
 
 void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length,
                 size_t start)
 {
     const struct tf_model *model = run->model;
-    const size_t rows = streams * length;
+    const size_t rows = streams * length, L = model->shape.layers;
+    const bool few = run->mode == TF_RUN_CACHE && rows <= TF_FEW_ROWS;
     run->streams = streams;
     run->length = length;
-    run->head_packed = false;
-    tf_embed_forward(model->embed, rows, ids, run->kept[0].in);
-    for (size_t l = 0; l < model->shape.layers; l++)
-        layer_forward(run, l, start);
-    tf_norm_forward(rows, model->shape.width, run->last, run->hidden, run->stats_last);
-    tf_affine_forward(rows, run->hidden, model->norm_weight, model->norm_bias);
+    run->start = start;
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model) * rows))
+    {
+        tf_embed_forward(model->embed, rows, ids, run->kept[0].in);
+        pack_layer(run, 0, TF_Q, TF_V);
+#pragma omp barrier
+        for (size_t l = 0; l <= L; l++) {
+            if (few)
+                forward_few(run, l);
+            else
+                forward_rows(run, l);
+            if (l == L)
+                break;
+            tf_attention_forward(&run->heads, &run->kv[l], streams, length, start, run->kept[l].q,
+                                 run->kept[l].mixed, run->kept[l].attention, &run->scratch);
+            pack_layer(run, l, TF_O, TF_FFN);
+            if (l + 1 < L)
+                pack_layer(run, l + 1, TF_Q, TF_V);
+#pragma omp barrier
+        }
+    }
 }
 
 void tf_run_scores(const struct tf_run *run, size_t layer, int p, size_t row, float *out)
 {
     tf_pattention_scores(&run->model->layers[layer].at[p], run->model->shape.norm,
-                         &run->kept[layer].scores[p], row, out);
+                         run->kept[layer].scores[p], row, out);
 }
 
-/* dx of a Pattention into `dx` (or added to it), and its tables' gradients. */
-static void project_back(struct tf_run *run, size_t layer, int p, struct tf_matrix x,
+/* ---- backward ---- */
+
+/* The packed copy, for the gradients, of some rows of g or x. */
+static void pack_rows(const struct tf_run *run, float *to, size_t first, size_t count,
+                      struct tf_matrix rows)
+{
+    const size_t C = run->model->shape.width;
+    tf_pack_part(to, run->streams * run->length, C, tf_view(rows.at, rows.stride), first,
+                 first + count, 0, C);
+}
+
+/* dx (or +=) of a Pattention for some rows, where g begins; g is packed as well. */
+static void project_back(const struct tf_run *run, size_t layer, int p, size_t first, size_t count,
                          struct tf_matrix g, struct tf_matrix dx, bool add)
 {
+    pack_rows(run, run->back.g[p], first, count, g);
     tf_pattention_backward(&run->model->layers[layer].at[p], run->model->shape.norm,
-                           run->streams * run->length, x, g, dx, add, &run->kept[layer].scores[p],
-                           &run->back);
+                           pack_of(run, layer, p), first, count, g, dx, add,
+                           tf_scores_from(run->kept[layer].scores[p], first), &run->back.at[p],
+                           piece_of(run).scores);
 }
 
-/* run->dx: dL/d(layer's output) in, dL/d(layer's input) out. */
-static void layer_backward(struct tf_run *run, size_t layer)
+/* Turns the gradients of q and k of some rows back. */
+static void turn_back(const struct tf_run *run, size_t first, size_t count)
 {
-    struct tf_kept *kept = &run->kept[layer];
-    const size_t rows = run->streams * run->length, C = run->model->shape.width;
+    for (size_t row = first; row < first + count; row++) {
+        const size_t at = row % run->length;
+        tf_rope_apply(&run->rope, &run->heads, at, 1, tf_rows_from(run->dq, row), -1);
+        tf_rope_apply(&run->rope, &run->heads, at, 1, tf_rows_from(run->dk, row), -1);
+    }
+}
 
+/* dq, dk, dv into dx. */
+static void before_attention_back(const struct tf_run *run, size_t layer, size_t first,
+                                  size_t count)
+{
+    const struct tf_kept *kept = &run->kept[layer];
+    const struct tf_piece piece = piece_of(run);
+    const size_t C = run->model->shape.width;
+    const struct tf_matrix g[] = {run->dq, run->dk, run->dv}, in = tf_rows_from(kept->in, first);
+    float *stats = kept->stats_in + 2 * first;
+    turn_back(run, first, count);
     /* Again: cheaper than keeping it. */
-    tf_norm_forward(rows, C, kept->middle, run->normed, kept->stats_middle);
-    project_back(run, layer, TF_FFN, run->normed, run->dx, run->dnormed, false);
-    tf_norm_backward(rows, C, kept->middle, run->dnormed, kept->stats_middle, run->dx);
+    tf_norm_forward(count, C, in, piece.normed, stats);
+    pack_rows(run, run->back.in, first, count, piece.normed);
+    for (int p = TF_Q; p <= TF_V; p++)
+        project_back(run, layer, p, first, count, tf_rows_from(g[p], first), piece.dnormed,
+                     p > TF_Q);
+    tf_norm_backward(count, C, in, piece.dnormed, stats, tf_rows_from(run->dx, first));
+}
 
-    project_back(run, layer, TF_O, kept->mixed, run->dx, run->dmixed, false);
-    tf_attention_backward(&run->heads, run->streams, run->length, kept->q, kept->k, kept->v,
-                          kept->mixed, kept->attention, run->dmixed, run->dq, run->dk, run->dv,
-                          &run->scratch);
-    tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, 0, run->dq, -1);
-    tf_rope_apply(&run->rope, &run->heads, run->streams, run->length, 0, run->dk, -1);
-    tf_norm_forward(rows, C, kept->in, run->normed, kept->stats_in);
-    project_back(run, layer, TF_Q, run->normed, run->dq, run->dnormed, false);
-    project_back(run, layer, TF_K, run->normed, run->dk, run->dnormed, true);
-    project_back(run, layer, TF_V, run->normed, run->dv, run->dnormed, true);
-    tf_norm_backward(rows, C, kept->in, run->dnormed, kept->stats_in, run->dx);
+/* dx through the ffn, and from it dmixed. */
+static void after_attention_back(const struct tf_run *run, size_t layer, size_t first, size_t count)
+{
+    const struct tf_kept *kept = &run->kept[layer];
+    const struct tf_piece piece = piece_of(run);
+    const size_t C = run->model->shape.width;
+    const struct tf_matrix dx = tf_rows_from(run->dx, first),
+                           middle = tf_rows_from(kept->middle, first);
+    float *stats = kept->stats_middle + 2 * first;
+    tf_norm_forward(count, C, middle, piece.normed, stats);
+    pack_rows(run, run->back.middle, first, count, piece.normed);
+    project_back(run, layer, TF_FFN, first, count, dx, piece.dnormed, false);
+    tf_norm_backward(count, C, middle, piece.dnormed, stats, dx);
+    pack_rows(run, run->back.mixed, first, count, tf_rows_from(kept->mixed, first));
+    project_back(run, layer, TF_O, first, count, dx, tf_rows_from(run->dmixed, first), false);
+}
+
+/* Team: all rows from the attention of layer l back to that of layer l-1. */
+static void backward_rows(const struct tf_run *run, size_t l)
+{
+    const struct tf_blocks blocks = tf_row_blocks(run->streams * run->length);
+#pragma omp for schedule(dynamic)
+    for (size_t i = 0; i < blocks.count; i++) {
+        const size_t first = tf_block_start(&blocks, i);
+        const size_t count = tf_block_start(&blocks, i + 1) - first;
+        if (l < run->model->shape.layers)
+            before_attention_back(run, l, first, count);
+        if (l > 0)
+            after_attention_back(run, l - 1, first, count);
+    }
+}
+
+/* Team. */
+static void gradients(const struct tf_run *run, size_t layer, int p, const float *x)
+{
+    tf_pattention_gradients(&run->model->layers[layer].at[p], &run->back.at[p], run->back.g[p], x,
+                            !run->fresh);
+}
+
+/* Team: what backward_rows(l) has left to do: the gradients of q, k, v of layer l, and of o and ffn
+ * of layer l-1 with the attention before them. */
+static void backward_tables(struct tf_run *run, size_t l)
+{
+    if (l > 0) {
+        const struct tf_kept *kept = &run->kept[l - 1];
+        tf_attention_backward(&run->heads, run->streams, run->length, kept->q, kept->k, kept->v,
+                              kept->mixed, kept->attention, run->dmixed, run->dq, run->dk, run->dv,
+                              &run->scratch);
+        pack_layer_back(run, l - 1, TF_Q, TF_V);
+        gradients(run, l - 1, TF_FFN, run->back.middle);
+        gradients(run, l - 1, TF_O, run->back.mixed);
+    }
+    for (int p = TF_Q; l < run->model->shape.layers && p <= TF_V; p++)
+        gradients(run, l, p, run->back.in);
+    if (l > 1)
+        pack_layer_back(run, l - 2, TF_O, TF_FFN);
+}
+
+/* Where each row's part of the input's gradient goes: to its id's row; a tied embedding has rows of
+ * its own for the ids of this step. */
+static struct tf_matrix place_input(struct tf_run *run, const uint16_t *ids)
+{
+    const struct tf_table *embed = run->model->embed;
+    struct tf_input_gradient *input = &run->input;
+    for (size_t r = 0; r < run->streams * run->length; r++) {
+        const uint16_t id = ids[r];
+        run->into[r] = id;
+        if (!input->row)
+            continue;
+        if (!input->row[id]) {
+            memset(input->rows.at + input->count * input->rows.stride, 0,
+                   input->rows.stride * sizeof(float));
+            input->ids[input->count++] = id;
+            input->row[id] = (uint32_t)input->count;
+        }
+        run->into[r] = input->row[id] - 1;
+    }
+    return input->row ? input->rows : (struct tf_matrix){embed->grad, embed->stride};
 }
 
 void tf_backward(struct tf_run *run, const uint16_t *ids)
 {
-    const struct tf_table *embed = run->model->embed;
-    for (size_t l = run->model->shape.layers; l-- > 0;)
-        layer_backward(run, l);
-    if (!embed->frozen)
-        tf_embed_backward(run->embed_grad.at ? run->embed_grad
-                                             : (struct tf_matrix){embed->grad, embed->stride},
-                          embed->cols, run->streams * run->length, ids, run->dx);
+    const struct tf_model *model = run->model;
+    const size_t rows = run->streams * run->length, L = model->shape.layers;
+    const bool frozen = model->embed->frozen;
+    const struct tf_matrix input = frozen ? none : place_input(run, ids);
+    for (int p = 0; p < TF_PATTENTIONS; p++)
+        run->back.at[p].rows = rows;
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model) * rows))
+    {
+        pack_layer_back(run, L - 1, TF_O, TF_FFN);
+#pragma omp barrier
+        for (size_t l = L + 1; l-- > 0;) {
+            backward_rows(run, l);
+            backward_tables(run, l);
+#pragma omp barrier
+        }
+        if (!frozen)
+            tf_embed_backward(input, model->embed->cols, rows, run->into, run->dx);
+    }
+    run->fresh = false;
+}
+
+/* Tables that a pass adds to one row or column at a time; it sets the others, when fresh. */
+static bool added_to(const struct tf_run *run, const struct tf_table *t)
+{
+    const struct tf_model *model = run->model;
+    return t == model->norm_weight || t == model->norm_bias ||
+           (t == model->embed && t != model->head);
 }
 
 void tf_gradients_clear(struct tf_run *run)
 {
     const struct tf_model *model = run->model;
-#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
-#pragma omp for schedule(static) nowait
-        for (size_t r = 0; r < t->rows; r++)
-            memset(t->grad + r * t->stride, 0, t->stride * sizeof(float));
+        if (added_to(run, t))
+            memset(t->grad, 0, t->rows * t->stride * sizeof(float));
     }
-    if (run->embed_grad.at)
-        memset(run->embed_grad.at, 0, model->embed->rows * run->embed_grad.stride * sizeof(float));
+    while (run->input.count)
+        run->input.row[run->input.ids[--run->input.count]] = 0;
+    run->fresh = true;
 }
 
 void tf_gradients_finish(struct tf_run *run)
 {
     const struct tf_table *embed = run->model->embed;
-    if (!run->embed_grad.at)
-        return;
-#pragma omp parallel for schedule(static) if (tf_worth_threads(embed->rows * embed->cols))
-    for (size_t r = 0; r < embed->rows; r++)
-        tf_kernel->add(embed->cols, embed->grad + r * embed->stride,
-                       run->embed_grad.at + r * run->embed_grad.stride);
+    const struct tf_input_gradient *input = &run->input;
+#pragma omp parallel for schedule(static) if (tf_worth_threads(input->count * embed->cols))
+    for (size_t r = 0; r < input->count; r++)
+        tf_kernel->add(embed->cols, embed->grad + input->ids[r] * embed->stride,
+                       input->rows.at + r * input->rows.stride);
 }

@@ -1,7 +1,8 @@
 #include "nn/pattention.h"
 
+#include "kernel/narrow.h"
+
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 const char *tf_norm_name(enum tf_norm norm)
@@ -10,11 +11,32 @@ const char *tf_norm_name(enum tf_norm norm)
     return names[norm];
 }
 
-void tf_pattention_pack(struct tf_pattention_pack *pack, const struct tf_pattention *layer)
+size_t tf_pattention_pack_size(size_t N, size_t C)
+{
+    const size_t wide = tf_packed_size(C, N), high = tf_packed_size(N, C);
+    return wide > high ? wide : high;
+}
+
+void tf_pattention_pack(const struct tf_pattention_pack *pack, const struct tf_pattention *layer)
 {
     const struct tf_table *k = layer->keys, *v = layer->values;
-    tf_pack(pack->keys, tf_view_transposed(k->value, k->stride), k->cols, k->rows);
-    tf_pack(pack->values, tf_view(v->value, v->stride), v->rows, v->cols);
+    if (pack->precision == TF_PRECISION_INT8) {
+        tf_int8_scales(pack->key_scales, k->value, k->stride, k->rows, k->cols);
+        tf_int8_scales(pack->value_scales, v->value, v->stride, v->rows, v->cols);
+#pragma omp barrier
+    }
+    tf_pack_narrow(pack->keys, pack->precision, tf_view_transposed(k->value, k->stride),
+                   tf_view(pack->key_scales, 0), k->cols, k->rows);
+    tf_pack_narrow(pack->values, pack->precision, tf_view(v->value, v->stride),
+                   tf_view_transposed(pack->value_scales, 0), v->rows, v->cols);
+}
+
+void tf_pattention_pack_back(const struct tf_pattention_pack *pack,
+                             const struct tf_pattention *layer)
+{
+    const struct tf_table *k = layer->keys, *v = layer->values;
+    tf_pack(pack->keys, tf_view(k->value, k->stride), k->rows, k->cols);
+    tf_pack(pack->values, tf_view_transposed(v->value, v->stride), v->cols, v->rows);
 }
 
 /* tau over the length of a row whose squares sum to `squares`; 0 for a row of zeros, which makes S
@@ -74,115 +96,109 @@ static void activate_back(enum tf_norm norm, double scale, size_t n, float *s, f
     }
 }
 
-/* A forward pass, as its blocks of rows see it. */
-struct block {
-    const struct tf_pattention *layer;
-    enum tf_norm norm;
-    const struct tf_pattention_pack *pack;
-    struct tf_matrix x, y, residual;
-    const struct tf_scores *scores;
-};
-
-/* Where A of row i goes: to the scores that are kept, or to the scratch that S will overwrite. */
-static struct tf_matrix score_rows(const struct block *b, size_t i, float *s)
+/* s = act(a) along a row of scores that came from these packed keys, for these packed values. The
+ * scales of int8 are powers of two: wherever they are multiplied in, the bits are the same. */
+static void activate_row(const struct tf_pattention *layer, enum tf_norm norm,
+                         const struct tf_pattention_pack *pack, float *s, float *a, float stats[2])
 {
-    return b->scores ? (struct tf_matrix){b->scores->a + i * b->scores->stride, b->scores->stride}
-                     : (struct tf_matrix){s, tf_table_stride(b->layer->keys->rows)};
+    const size_t N = layer->keys->rows;
+    const bool scaled = pack->precision == TF_PRECISION_INT8;
+    for (size_t i = 0; scaled && i < N; i++)
+        a[i] *= pack->key_scales[i];
+    activate(norm, layer->keys->scale, N, s, a, stats);
+    for (size_t i = 0; scaled && i < N; i++)
+        s[i] *= pack->value_scales[i];
 }
 
-static void activate_rows(const struct block *b, size_t i, size_t m, float *s)
+/* What is summed last is the residual, column by column. */
+static void add_residual(size_t rows, struct tf_matrix y, struct tf_matrix residual, size_t j0,
+                         size_t j1)
 {
-    const size_t N = b->layer->keys->rows;
-    const struct tf_matrix a = score_rows(b, i, s);
-    float unused[2];
-    for (size_t r = 0; r < m; r++)
-        activate(b->norm, b->layer->keys->scale, N, s + r * tf_table_stride(N), a.at + r * a.stride,
-                 b->scores ? b->scores->stats + 2 * (i + r) : unused);
-}
-
-static void add_residual(const struct block *b, size_t i, size_t m)
-{
-    for (size_t r = i; b->residual.at && r < i + m; r++)
-        tf_kernel->add(b->layer->keys->cols, b->y.at + r * b->y.stride,
-                       b->residual.at + r * b->residual.stride);
-}
-
-/* A block of rows on this thread, its scores in cache from the first product to the second. */
-static void forward_block(const struct block *b, size_t i, size_t m, float *s)
-{
-    const size_t N = b->layer->keys->rows, C = b->layer->keys->cols;
-    const struct tf_matrix a = score_rows(b, i, s);
-    tf_kernel->gemm(m, N, C, b->x.at + i * b->x.stride, b->x.stride, 1, b->pack->keys, C, N, a.at,
-                    a.stride, false);
-    activate_rows(b, i, m, s);
-    tf_kernel->gemm(m, C, N, s, tf_table_stride(N), 1, b->pack->values, N, C,
-                    b->y.at + i * b->y.stride, b->y.stride, false);
-    add_residual(b, i, m);
-}
-
-/* Rows too few to share: all threads share the tables' columns instead. */
-static void forward_few(const struct block *b, size_t m, float *s)
-{
-    const size_t N = b->layer->keys->rows, C = b->layer->keys->cols;
-    const struct tf_matrix a = score_rows(b, 0, s);
-    tf_gemm(m, N, C, tf_view(b->x.at, b->x.stride), b->pack->keys, a.at, a.stride, false);
-    activate_rows(b, 0, m, s);
-    tf_gemm(m, C, N, tf_view(s, tf_table_stride(N)), b->pack->values, b->y.at, b->y.stride, false);
-    add_residual(b, 0, m);
+    for (size_t r = 0; residual.at && r < rows; r++)
+        tf_kernel->add(j1 - j0, y.at + r * y.stride + j0, residual.at + r * residual.stride + j0);
 }
 
 void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
                            const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix x,
-                           struct tf_matrix y, struct tf_matrix residual,
-                           const struct tf_scores *scores, const struct tf_scratch *scratch)
+                           struct tf_matrix y, struct tf_matrix residual, struct tf_scores kept,
+                           float *s)
 {
-    const struct block b = {layer, norm, pack, x, y, residual, scores};
-    const size_t block = tf_row_block(rows);
-    if (rows <= block) {
-        forward_few(&b, rows, scratch->thread);
-        return;
+    const size_t N = layer->keys->rows, C = layer->keys->cols, stride = tf_table_stride(N);
+    const struct tf_matrix a = kept.a.at ? kept.a : (struct tf_matrix){s, stride};
+    float unused[2];
+    tf_kernel->gemm_narrow(rows, N, C, x.at, x.stride, 1, pack->keys, pack->precision, C, N, a.at,
+                           a.stride, false);
+    for (size_t r = 0; r < rows; r++)
+        activate_row(layer, norm, pack, s + r * stride, a.at + r * a.stride,
+                     kept.stats ? kept.stats + 2 * r : unused);
+    tf_kernel->gemm_narrow(rows, C, N, s, stride, 1, pack->values, pack->precision, N, C, y.at,
+                           y.stride, false);
+    add_residual(rows, y, residual, 0, C);
+}
+
+void tf_pattention_ask(const struct tf_pattention *layer, const struct tf_pattention_pack *pack,
+                       size_t rows, struct tf_matrix x, struct tf_matrix a)
+{
+    tf_gemm_few(rows, layer->keys->rows, layer->keys->cols, tf_view(x.at, x.stride), pack->keys,
+                pack->precision, a.at, a.stride, false);
+}
+
+void tf_pattention_activate(const struct tf_pattention *layer, enum tf_norm norm,
+                            const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix s)
+{
+    float unused[2];
+#pragma omp for schedule(static) nowait
+    for (size_t r = 0; r < rows; r++)
+        activate_row(layer, norm, pack, s.at + r * s.stride, s.at + r * s.stride, unused);
+}
+
+void tf_pattention_answer(const struct tf_pattention *layer, const struct tf_pattention_pack *pack,
+                          size_t rows, struct tf_matrix s, struct tf_matrix y,
+                          struct tf_matrix residual)
+{
+    const size_t N = layer->keys->rows, C = layer->keys->cols;
+    const struct tf_blocks columns = tf_column_blocks(C);
+#pragma omp for schedule(static) nowait
+    for (size_t i = 0; i < columns.count; i++) {
+        const size_t j0 = tf_block_start(&columns, i), j1 = tf_block_start(&columns, i + 1);
+        tf_gemm_columns(rows, C, N, tf_view(s.at, s.stride), pack->values, pack->precision, y.at,
+                        y.stride, false, j0, j1);
+        add_residual(rows, y, residual, j0, j1);
     }
-#pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < rows; i += block)
-        forward_block(&b, i, rows - i < block ? rows - i : block,
-                      scratch->thread + (size_t)omp_get_thread_num() * scratch->thread_size);
 }
 
 void tf_pattention_scores(const struct tf_pattention *layer, enum tf_norm norm,
-                          const struct tf_scores *scores, size_t row, float *s)
+                          struct tf_scores kept, size_t row, float *s)
 {
     float unused[2];
-    activate(norm, layer->keys->scale, layer->keys->rows, s, scores->a + row * scores->stride,
+    activate(norm, layer->keys->scale, layer->keys->rows, s, kept.a.at + row * kept.a.stride,
              unused);
 }
 
-void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows,
-                            struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx, bool add,
-                            const struct tf_scores *scores, const struct tf_pattention_back *back)
+void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm,
+                            const struct tf_pattention_pack *pack, size_t first, size_t count,
+                            struct tf_matrix g, struct tf_matrix dx, bool add,
+                            struct tf_scores kept, const struct tf_pattention_back *back, float *d)
+{
+    const size_t N = layer->keys->rows, C = layer->keys->cols, stride = tf_table_stride(N);
+    float *s = d + count * stride;
+    tf_kernel->gemm(count, N, C, g.at, g.stride, 1, pack->values, C, N, d, stride, false);
+    for (size_t r = 0; r < count; r++) {
+        activate_back(norm, layer->keys->scale, N, s, d + r * stride, kept.a.at + r * kept.a.stride,
+                      kept.stats + 2 * r);
+        tf_left_row(back->s, back->rows, N, first + r, s);
+        tf_left_row(back->da, back->rows, N, first + r, d + r * stride);
+    }
+    tf_kernel->gemm(count, C, N, d, stride, 1, pack->keys, N, C, dx.at, dx.stride, add);
+}
+
+void tf_pattention_gradients(const struct tf_pattention *layer,
+                             const struct tf_pattention_back *back, const float *g, const float *x,
+                             bool add)
 {
     const struct tf_table *k = layer->keys, *v = layer->values;
-    const size_t N = k->rows, C = k->cols, block = tf_row_block(rows), stride = back->stride;
-    tf_pack(back->values, tf_view_transposed(v->value, v->stride), C, N);
-    tf_pack(back->keys, tf_view(k->value, k->stride), N, C);
-#pragma omp parallel for schedule(dynamic) if (rows > block)
-    for (size_t i = 0; i < rows; i += block) {
-        const size_t m = rows - i < block ? rows - i : block;
-        float *s = back->s + i * stride, *d = back->da + i * stride;
-        tf_kernel->gemm(m, N, C, g.at + i * g.stride, g.stride, 1, back->values, C, N, d, stride,
-                        false);
-        for (size_t r = 0; r < m; r++)
-            activate_back(norm, k->scale, N, s + r * stride, d + r * stride,
-                          scores->a + (i + r) * scores->stride, scores->stats + 2 * (i + r));
-        tf_kernel->gemm(m, C, N, d, stride, 1, back->keys, N, C, dx.at + i * dx.stride, dx.stride,
-                        add);
-    }
-    if (!v->frozen) {
-        tf_pack(back->g, tf_view(g.at, g.stride), rows, C);
-        tf_gemm(N, C, rows, tf_view_transposed(back->s, stride), back->g, v->grad, v->stride, true);
-    }
-    if (!k->frozen) {
-        tf_pack(back->x, tf_view(x.at, x.stride), rows, C);
-        tf_gemm(N, C, rows, tf_view_transposed(back->da, stride), back->x, k->grad, k->stride,
-                true);
-    }
+    if (!v->frozen)
+        tf_gemm_left(v->rows, v->cols, back->rows, back->s, g, v->grad, v->stride, add);
+    if (!k->frozen)
+        tf_gemm_left(k->rows, k->cols, back->rows, back->da, x, k->grad, k->stride, add);
 }

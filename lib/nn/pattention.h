@@ -4,7 +4,9 @@
  *   A = x K^T            x (T,C)  K (N,C)  V (N,C)
  *   S = act(A)           act by tf_norm, along each row
  *   y = S V
- */
+ *
+ * A pass takes a block of rows at a time on one thread, whose scores stay in its cache from the
+ * first product to the second. */
 #ifndef TF_NN_PATTENTION_H
 #define TF_NN_PATTENTION_H
 
@@ -22,54 +24,81 @@ struct tf_pattention {
     struct tf_table *keys, *values; /* borrowed from the model; one row count, one scale */
 };
 
-/* Both tables packed as right-hand sides of the forward products. */
+/* Both tables packed as right-hand sides: K^T (C,N) and V (N,C) of the forward products, or K (N,C)
+ * and V^T (C,N) of the backward ones. Room for either. For inference the numbers may be narrow, the
+ * tables being rounded to that precision (nn/precision.h). */
 struct tf_pattention_pack {
-    float *keys;   /* K^T (C,N) */
-    float *values; /* V (N,C)   */
+    void *keys, *values;
+    enum tf_precision precision;
+    float *key_scales, *value_scales; /* N each; of int8 alone */
 };
-void tf_pattention_pack(struct tf_pattention_pack *pack, const struct tf_pattention *layer);
-
-/* What the backward pass needs of a forward one. */
-struct tf_scores {
-    float *a; /* A (T,N), rows `stride` apart */
-    size_t stride;
-    float *stats; /* T x 2: tau/||A|| or tau/||G||; for softmax the row's maximum and scale/sum */
-};
+/* Numbers that keys, or values, need for N tokens of width C. */
+size_t tf_pattention_pack_size(size_t N, size_t C);
+/* Team. */
+void tf_pattention_pack(const struct tf_pattention_pack *pack, const struct tf_pattention *layer);
+void tf_pattention_pack_back(const struct tf_pattention_pack *pack,
+                             const struct tf_pattention *layer);
 
 /* Rows of activations, `stride` floats apart. */
 struct tf_matrix {
     float *at;
     size_t stride;
 };
+static inline struct tf_matrix tf_rows_from(struct tf_matrix m, size_t first)
+{
+    return (struct tf_matrix){m.at ? m.at + first * m.stride : NULL, m.stride};
+}
 
-/* Memory that passes borrow from the run. */
-struct tf_scratch {
-    float *thread;      /* one piece a thread */
-    size_t thread_size; /* floats in each: at least rows_block x stride(N) */
+/* What the backward pass needs of a forward one; at NULL: inference, A is never stored. */
+struct tf_scores {
+    struct tf_matrix a; /* A (T,N) */
+    float *stats; /* T x 2: tau/||A|| or tau/||G||; for softmax the row's maximum and scale/sum */
 };
+static inline struct tf_scores tf_scores_from(struct tf_scores s, size_t first)
+{
+    return (struct tf_scores){tf_rows_from(s.a, first), s.stats ? s.stats + 2 * first : NULL};
+}
 
-/* y = pattention(x) for `rows` rows; plus residual's rows where residual.at is set. scores NULL:
- * inference, A is never stored. */
+/* This thread: y = pattention(x) for `rows` rows; plus residual's rows where residual.at is set.
+ * s: room for rows x stride(N) floats. */
 void tf_pattention_forward(const struct tf_pattention *layer, enum tf_norm norm,
                            const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix x,
-                           struct tf_matrix y, struct tf_matrix residual,
-                           const struct tf_scores *scores, const struct tf_scratch *scratch);
+                           struct tf_matrix y, struct tf_matrix residual, struct tf_scores kept,
+                           float *s);
+
+/* The same in three steps, each a team's: for rows too few to be shared, the threads share the
+ * tables' columns. A barrier stands after each. */
+void tf_pattention_ask(const struct tf_pattention *layer, const struct tf_pattention_pack *pack,
+                       size_t rows, struct tf_matrix x, struct tf_matrix a);
+void tf_pattention_activate(const struct tf_pattention *layer, enum tf_norm norm,
+                            const struct tf_pattention_pack *pack, size_t rows, struct tf_matrix s);
+void tf_pattention_answer(const struct tf_pattention *layer, const struct tf_pattention_pack *pack,
+                          size_t rows, struct tf_matrix s, struct tf_matrix y,
+                          struct tf_matrix residual);
 
 /* S = act(A) of one row of a forward pass that kept its scores, into s (N floats). */
 void tf_pattention_scores(const struct tf_pattention *layer, enum tf_norm norm,
-                          const struct tf_scores *scores, size_t row, float *s);
+                          struct tf_scores kept, size_t row, float *s);
 
-/* Buffers of a backward pass, shared by all layers. */
+/* What a backward pass over T rows leaves for the gradients of the tables, as left-hand sides
+ * (kernel/gemm.h) of T rows. */
 struct tf_pattention_back {
-    float *s, *da; /* (T,N) each, `stride` apart */
-    size_t stride;
-    float *values, *keys; /* packed V^T (C,N) and K (N,C) */
-    float *g, *x;         /* packed G and x (T,C) */
+    float *s, *da; /* S and dL/dA */
+    size_t rows;   /* T */
 };
 
-/* Given g = dL/dy: dx = (or +=, when add) dL/dx, and adds to the gradients of keys and values. */
-void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm, size_t rows,
-                            struct tf_matrix x, struct tf_matrix g, struct tf_matrix dx, bool add,
-                            const struct tf_scores *scores, const struct tf_pattention_back *back);
+/* This thread: given g = dL/dy of `count` rows from row `first` on, dx = (or +=, when add) dL/dx,
+ * and these rows of `back`. g, dx and kept begin there. d: room for count + 1 rows of stride(N)
+ * floats. */
+void tf_pattention_backward(const struct tf_pattention *layer, enum tf_norm norm,
+                            const struct tf_pattention_pack *pack, size_t first, size_t count,
+                            struct tf_matrix g, struct tf_matrix dx, bool add,
+                            struct tf_scores kept, const struct tf_pattention_back *back, float *d);
+
+/* Team: the gradients of values and keys become (or take, when add) S^T G and dA^T x; the chain of
+ * each number runs over the rows in order. g, x: (T,C) packed. */
+void tf_pattention_gradients(const struct tf_pattention *layer,
+                             const struct tf_pattention_back *back, const float *g, const float *x,
+                             bool add);
 
 #endif

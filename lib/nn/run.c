@@ -1,7 +1,14 @@
 #include "nn/run.h"
 
+#include "kernel/narrow.h"
+
 #include <omp.h>
 #include <string.h>
+
+/* Logits of a chunk of rows: 64 MiB of them, so that the head's table is not read too often, but
+ * some tiles of rows at least. */
+#define LOGITS ((size_t)16 << 20)
+#define LEAST_CHUNK 64
 
 static struct tf_matrix take_rows(struct tf_arena *memory, size_t rows, size_t cols)
 {
@@ -18,13 +25,12 @@ static float *take_floats(struct tf_arena *memory, size_t a, size_t b)
     return memory->overflow ? NULL : tf_arena_take(memory, count, sizeof(float));
 }
 
-/* The largest token count of any Pattention. */
-static size_t most_tokens(const struct tf_shape *shape)
+/* The largest token count of Pattention p of any layer. */
+static size_t most_tokens(const struct tf_shape *shape, int p)
 {
     size_t most = 0;
     for (uint64_t l = 0; l < shape->layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            most = shape->layer[l].tokens[p] > most ? shape->layer[l].tokens[p] : most;
+        most = shape->layer[l].tokens[p] > most ? shape->layer[l].tokens[p] : most;
     return most;
 }
 
@@ -47,9 +53,8 @@ static void take_kept(struct tf_run *run, size_t rows)
             continue;
         kept->attention = take_floats(&run->memory, rows, 2 * s->heads);
         for (int p = 0; p < TF_PATTENTIONS; p++) {
-            const struct tf_matrix a = take_rows(&run->memory, rows, s->layer[l].tokens[p]);
-            kept->scores[p] =
-                (struct tf_scores){a.at, a.stride, take_floats(&run->memory, rows, 2)};
+            kept->scores[p].a = take_rows(&run->memory, rows, s->layer[l].tokens[p]);
+            kept->scores[p].stats = take_floats(&run->memory, rows, 2);
         }
     }
 }
@@ -66,55 +71,92 @@ static void take_kv(struct tf_run *run)
         }
 }
 
+static void *take_packed(struct tf_run *run, enum tf_precision precision, size_t numbers)
+{
+    return tf_arena_take(&run->memory, numbers, tf_precision_size(precision));
+}
+
 static void take_packs(struct tf_run *run)
 {
     const struct tf_shape *s = &run->model->shape;
-    const size_t most = most_tokens(s), C = s->width;
     const bool keep = run->mode == TF_RUN_CACHE;
-    for (size_t i = 0; i < (keep ? s->layers * TF_PATTENTIONS : 1); i++) {
-        const size_t N = keep ? s->layer[i / TF_PATTENTIONS].tokens[i % TF_PATTENTIONS] : most;
-        run->packs[i].keys = take_floats(&run->memory, 1, tf_packed_size(C, N));
-        run->packs[i].values = take_floats(&run->memory, 1, tf_packed_size(N, C));
+    for (size_t i = 0; i < (keep ? s->layers : 1) * TF_PATTENTIONS; i++) {
+        const int p = (int)(i % TF_PATTENTIONS);
+        const size_t N = keep ? s->layer[i / TF_PATTENTIONS].tokens[p] : most_tokens(s, p);
+        struct tf_pattention_pack *pack = &run->packs[i];
+        pack->precision = keep ? run->model->precision : TF_PRECISION_F32;
+        pack->keys = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
+        pack->values = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
+        if (keep)
+            run->few[p] = take_rows(&run->memory, TF_FEW_ROWS, most_tokens(s, p));
+        if (pack->precision == TF_PRECISION_INT8) {
+            pack->key_scales = take_floats(&run->memory, 1, N);
+            pack->value_scales = take_floats(&run->memory, 1, N);
+        }
     }
-    run->head_keys = take_floats(&run->memory, 1, tf_packed_size(C, s->vocab));
+}
+
+static void take_head(struct tf_run *run, size_t rows)
+{
+    const struct tf_shape *s = &run->model->shape;
+    const size_t piece = s->vocab < TF_HEAD_PIECE ? s->vocab : TF_HEAD_PIECE;
+    const size_t most = LOGITS / s->vocab < LEAST_CHUNK ? LEAST_CHUNK : LOGITS / s->vocab;
+    run->chunk = rows < most ? rows : most;
+    run->logits = take_rows(&run->memory, run->chunk, s->vocab);
+    if (run->mode == TF_RUN_CACHE) {
+        run->head = take_packed(run, run->model->precision, tf_packed_size(s->width, s->vocab));
+        run->head_scales = take_floats(&run->memory, 1, s->vocab);
+    } else {
+        run->head = take_floats(&run->memory, 1, tf_pattention_pack_size(piece, s->width));
+    }
+    if (run->mode == TF_RUN_TRAIN)
+        run->head_hidden = take_floats(&run->memory, 1, tf_packed_size(run->chunk, s->width));
 }
 
 static void take_backward(struct tf_run *run, size_t rows)
 {
     const struct tf_shape *s = &run->model->shape;
-    const size_t most = most_tokens(s), C = s->width;
-    struct tf_matrix *const all[] = {&run->dx, &run->dnormed, &run->dq,
-                                     &run->dk, &run->dv,      &run->dmixed};
+    const size_t C = s->width, packed = tf_packed_size(rows, C);
+    struct tf_back *back = &run->back;
+    struct tf_matrix *const all[] = {&run->dx, &run->dq, &run->dk, &run->dv, &run->dmixed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         *all[i] = take_rows(&run->memory, rows, C);
-    struct tf_pattention_back *back = &run->back;
-    back->stride = tf_table_stride(most);
-    back->s = take_floats(&run->memory, rows, back->stride);
-    back->da = take_floats(&run->memory, rows, back->stride);
-    back->values = run->packs[0].keys; /* free while a backward pass runs, and of the same shapes */
-    back->keys = run->packs[0].values;
-    back->g = take_floats(&run->memory, 1, tf_packed_size(rows, C));
-    back->x = back->g; /* used one after the other */
-    run->head_values = take_floats(&run->memory, 1, tf_packed_size(s->vocab, C));
-    run->head_chunk = take_floats(&run->memory, 1, tf_packed_size(run->chunk, C));
-    if (s->tied)
-        run->embed_grad = take_rows(&run->memory, s->vocab, C);
+    for (int p = 0; p < TF_PATTENTIONS; p++) {
+        const size_t left = tf_left_size(rows, most_tokens(s, p));
+        back->at[p].s = take_floats(&run->memory, 1, left);
+        back->at[p].da = take_floats(&run->memory, 1, left);
+        back->g[p] = take_floats(&run->memory, 1, packed);
+    }
+    back->in = take_floats(&run->memory, 1, packed);
+    back->mixed = take_floats(&run->memory, 1, packed);
+    back->middle = take_floats(&run->memory, 1, packed);
+    run->into = tf_arena_take(&run->memory, rows, sizeof *run->into);
+    if (!s->tied)
+        return;
+    run->input.rows = take_rows(&run->memory, s->vocab, C);
+    run->input.row = tf_arena_take(&run->memory, s->vocab, sizeof *run->input.row);
+    run->input.ids = tf_arena_take(&run->memory, s->vocab, sizeof *run->input.ids);
 }
 
-/* Rows of logits at a time: about 4 MiB of them, a few tiles at least. */
-static size_t logit_rows(size_t vocab, size_t rows)
+/* Of each thread: for a block of rows, or of attention. */
+static void take_scratch(struct tf_run *run)
 {
-    size_t chunk = ((size_t)1 << 20) / vocab;
-    chunk = chunk < 64 ? 64 : chunk;
-    return chunk < rows ? chunk : rows;
+    const struct tf_shape *s = &run->model->shape;
+    const size_t attention = tf_attention_scratch(&run->heads, run->mode == TF_RUN_TRAIN);
+    size_t scores = 0;
+    for (int p = 0; p < TF_PATTENTIONS; p++)
+        scores = most_tokens(s, p) > scores ? most_tokens(s, p) : scores;
+    const size_t rows = 2 * TF_BLOCK_ROWS * tf_table_stride(s->width) +
+                        (TF_BLOCK_ROWS + 1) * tf_table_stride(scores);
+    run->scratch.piece = tf_table_stride(attention > rows ? attention : rows);
+    run->scratch.all = take_floats(&run->memory, (size_t)omp_get_max_threads(), run->scratch.piece);
 }
 
 /* One walk of the plan. */
 static void take_all(struct tf_run *run)
 {
     const struct tf_shape *s = &run->model->shape;
-    const size_t rows = run->max_streams * run->max_length, threads = (size_t)omp_get_max_threads();
-    const size_t half = run->rope.rotated / 2, block = tf_row_block(SIZE_MAX / 2);
+    const size_t rows = run->max_streams * run->max_length, half = run->rope.rotated / 2;
     run->rope.cosine =
         take_floats(&run->memory, s->seq > run->max_length ? s->seq : run->max_length, half);
     run->rope.sine =
@@ -122,18 +164,13 @@ static void take_all(struct tf_run *run)
     take_kept(run, rows);
     take_kv(run);
     take_packs(run);
-    struct tf_matrix *const all[] = {&run->normed, &run->last, &run->hidden};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        *all[i] = take_rows(&run->memory, rows, s->width);
+    run->last = take_rows(&run->memory, rows, s->width);
+    run->hidden = take_rows(&run->memory, rows, s->width);
     run->stats_last = take_floats(&run->memory, rows, 2);
-    run->chunk = logit_rows(s->vocab, rows);
-    run->logits = take_rows(&run->memory, run->chunk, s->vocab);
+    take_head(run, rows);
     if (run->mode == TF_RUN_TRAIN)
         take_backward(run, rows);
-    const size_t attention = tf_attention_scratch(&run->heads, run->mode == TF_RUN_TRAIN);
-    const size_t pattention = (block < rows ? block : rows) * tf_table_stride(most_tokens(s));
-    run->scratch.thread_size = tf_table_stride(attention > pattention ? attention : pattention);
-    run->scratch.thread = take_floats(&run->memory, threads, run->scratch.thread_size);
+    take_scratch(run);
 }
 
 /* A run whose memory is counted and not yet taken. */
@@ -215,12 +252,18 @@ void tf_run_refresh(struct tf_run *run)
     const struct tf_model *model = run->model;
     if (run->mode != TF_RUN_CACHE)
         return; /* packed at each use */
-    for (uint64_t l = 0; l < model->shape.layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p],
-                               &model->layers[l].at[p]);
-    tf_pack(run->head_keys, tf_view_transposed(model->head->value, model->head->stride),
-            model->head->cols, model->head->rows);
+    const struct tf_table *head = model->head;
+#pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
+    {
+        tf_int8_scales(run->head_scales, head->value, head->stride, head->rows, head->cols);
+        for (uint64_t l = 0; l < model->shape.layers; l++)
+            for (int p = 0; p < TF_PATTENTIONS; p++)
+                tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p],
+                                   &model->layers[l].at[p]);
+#pragma omp barrier
+        tf_pack_narrow(run->head, model->precision, tf_view_transposed(head->value, head->stride),
+                       tf_view(run->head_scales, 0), head->cols, head->rows);
+    }
 }
 
 void tf_cache_copy(struct tf_run *run, size_t from, size_t to, size_t length)

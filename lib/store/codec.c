@@ -113,7 +113,8 @@ void tf_dtype_unpack(float *out, enum tf_dtype dtype, const uint8_t *in, size_t 
 /* ---- byte planes ---- */
 
 /* Plane p of n numbers holds byte width-1-p of each: signs and exponents, which compress, come
- * first and together. The planes of noise cost next to nothing: zstd sees them and stores them. */
+ * first and together. The planes of noise cost next to nothing: zstd sees them and stores them.
+ * Widths are constants below, so that the compiler makes vectors of the loops. */
 static inline void split(uint8_t *restrict planes, const uint8_t *restrict raw, size_t n,
                          size_t width)
 {
@@ -122,13 +123,18 @@ static inline void split(uint8_t *restrict planes, const uint8_t *restrict raw, 
             planes[p * n + i] = raw[i * width + width - 1 - p];
 }
 
-/* Numbers first .. first+count of n. */
-static inline void join(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n,
-                        size_t first, size_t count, size_t width)
+/* The first `count` numbers of planes of n bytes each. */
+static void join_2(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n, size_t count)
 {
-    for (size_t p = 0; p < width; p++)
-        for (size_t i = 0; i < count; i++)
-            raw[i * width + width - 1 - p] = planes[p * n + first + i];
+    for (size_t i = 0; i < count; i++)
+        tf_put_u16(raw + 2 * i, (uint16_t)(planes[i] << 8 | planes[n + i]));
+}
+
+static void join_4(uint8_t *restrict raw, const uint8_t *restrict planes, size_t n, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        tf_put_u32(raw + 4 * i, (uint32_t)planes[i] << 24 | (uint32_t)planes[n + i] << 16 |
+                                    (uint32_t)planes[2 * n + i] << 8 | planes[3 * n + i]);
 }
 
 void tf_codec_join(uint8_t *raw, enum tf_filter filter, size_t width, const uint8_t *decoded,
@@ -136,10 +142,10 @@ void tf_codec_join(uint8_t *raw, enum tf_filter filter, size_t width, const uint
 {
     if (filter == TF_FILTER_NONE)
         memcpy(raw, decoded + first * width, count * width);
-    else if (width == 4) /* a constant, so that the compiler can unroll */
-        join(raw, decoded, size / 4, first, count, 4);
+    else if (width == 4)
+        join_4(raw, decoded + first, size / 4, count);
     else
-        join(raw, decoded, size / width, first, count, width);
+        join_2(raw, decoded + first, size / 2, count);
 }
 
 /* ---- zstd ---- */
@@ -197,8 +203,10 @@ enum tf_code tf_codec_encode(ZSTD_CCtx *context, enum tf_filter filter, size_t w
     size_t count = filter == TF_FILTER_PLANES ? width : 1, n = raw_size / count, left;
     ZSTD_outBuffer out = {coded, tf_codec_bound(raw_size), 0};
 
-    if (filter == TF_FILTER_PLANES)
-        split(planes, raw, n, width);
+    if (filter == TF_FILTER_PLANES && width == 4)
+        split(planes, raw, n, 4);
+    else if (filter == TF_FILTER_PLANES)
+        split(planes, raw, n, 2);
     left = ZSTD_CCtx_reset(context, ZSTD_reset_session_only);
     if (!ZSTD_isError(left))
         left = ZSTD_CCtx_setPledgedSrcSize(context, raw_size);

@@ -58,6 +58,41 @@ static void decoder_fini(struct tf_decoder *decoder)
     tf_free(decoder->piece);
 }
 
+/* The chunk of a table that holds a row. */
+static uint32_t find_chunk(const struct tf_store *store, const struct tf_table_info *table,
+                           uint64_t row)
+{
+    const uint64_t *first_rows = store->first_rows + table->first_chunk;
+    uint32_t low = 0, high = table->chunk_count; /* first_rows[low] <= row < first_rows[high] */
+
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (first_rows[middle] <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Chunks first .. end of a table. */
+struct span {
+    uint32_t first, end;
+};
+
+/* Those that hold the rows of a request. */
+static struct span find_chunks(const struct tf_request *request)
+{
+    const struct tf_store *store = request->store;
+    const struct tf_table_info *table = &store->directory.tables[request->table];
+
+    if (request->count == 0)
+        return (struct span){0, 0};
+    return (struct span){find_chunk(store, table, request->row),
+                         find_chunk(store, table, request->row + request->count - 1) + 1};
+}
+
 /* Makes room for so many bytes, in steps, so that a team seldom needs new buffers. */
 static void make_room(size_t *room, size_t bytes)
 {
@@ -65,22 +100,23 @@ static void make_room(size_t *room, size_t bytes)
         *room = (bytes + PIECE - 1) / PIECE * PIECE;
 }
 
-/* Makes room for the table's chunks first .. last. */
-static void measure(struct tf_room *room, const struct tf_request *request, uint32_t first,
-                    uint32_t last)
+/* Makes room for the chunks of a request. */
+static void measure(struct tf_room *room, const struct tf_request *request, struct span span)
 {
     const struct tf_directory *directory = &request->store->directory;
     const struct tf_table_info *table = &directory->tables[request->table];
 
-    for (uint32_t c = first; c <= last; c++) {
+    for (uint32_t c = span.first; c < span.end; c++) {
         const struct tf_chunk_info *chunk = &directory->chunks[table->first_chunk + c];
         /* In a damaged file a chunk can be recorded as larger than the file; it is not read then.
          */
         if (chunk->coded <= request->store->in.size)
             make_room(&room->coded, chunk->coded);
-        make_room(&room->decoded, chunk->raw);
+        if (!request->coded)
+            make_room(&room->decoded, chunk->raw);
     }
-    make_room(&room->piece, row_size(table));
+    if (!request->coded)
+        make_room(&room->piece, row_size(table));
 }
 
 static enum tf_code decoder_init(struct tf_decoder *decoder, const struct tf_room *room,
@@ -126,13 +162,9 @@ static enum tf_code decode_chunk(const struct tf_request *request, struct tf_dec
     const struct tf_directory *directory = &request->store->directory;
     const struct tf_chunk_info *info =
         &directory->chunks[directory->tables[request->table].first_chunk + chunk];
-    enum tf_code code =
-        tf_store_read_coded(request->store, request->table, chunk, decoder->coded, err);
+    enum tf_code code = tf_codec_decode(decoder->context, decoder->coded, info->coded,
+                                        decoder->decoded, info->raw, err);
 
-    if (code != TF_OK)
-        return code;
-    code = tf_codec_decode(decoder->context, decoder->coded, info->coded, decoder->decoded,
-                           info->raw, err);
     return code == TF_OK ? TF_OK : chunk_context(request->store, request->table, chunk, err);
 }
 
@@ -163,24 +195,6 @@ static enum tf_code unpack_chunk(const struct tf_request *request, struct tf_dec
     return chunk_context(request->store, request->table, chunk, err);
 }
 
-/* The chunk of a table that holds a row. */
-static uint32_t find_chunk(const struct tf_store *store, const struct tf_table_info *table,
-                           uint64_t row)
-{
-    const uint64_t *first_rows = store->first_rows + table->first_chunk;
-    uint32_t low = 0, high = table->chunk_count; /* first_rows[low] <= row < first_rows[high] */
-
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (first_rows[middle] <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 void tf_team_fini(struct tf_team *team)
 {
     while (team->made > 0)
@@ -189,25 +203,23 @@ void tf_team_fini(struct tf_team *team)
     team->decoders = NULL;
 }
 
-/* Threads that have something to do. To hand a small chunk to another thread takes longer than to
- * decode it. */
-static uint32_t count_threads(const struct tf_request *request, uint32_t chunks)
-{
-    const struct tf_table_info *table = &request->store->directory.tables[request->table];
-    uint64_t bytes = request->count * row_size(table);
-
-    return bytes / chunks < WORTH_A_THREAD ? 1 : chunks;
-}
-
-/* Decoders for the table's chunks first .. last: fewer when chunks are large. */
-static enum tf_code team_fit(struct tf_team *team, const struct tf_request *request, uint32_t first,
-                             uint32_t last, struct tf_err *err)
+/* Decoders for all chunks of the requests: fewer when chunks are large, and no more than have
+ * something to do. To hand a small chunk to another thread takes longer than to decode it. */
+static enum tf_code team_fit(struct tf_team *team, const struct tf_request *requests, size_t count,
+                             struct tf_err *err)
 {
     struct tf_room room = team->room;
-    uint32_t wanted = count_threads(request, last - first + 1);
+    uint64_t chunks = 0, bytes = 0;
     enum tf_code code = TF_OK;
 
-    measure(&room, request, first, last);
+    for (size_t i = 0; i < count; i++) {
+        const struct tf_request *request = &requests[i];
+        const struct span span = find_chunks(request);
+
+        measure(&room, request, span);
+        chunks += span.end - span.first;
+        bytes += request->count * row_size(&request->store->directory.tables[request->table]);
+    }
     if (memcmp(&room, &team->room, sizeof(room)) != 0) {
         tf_team_fini(team);
         team->room = room;
@@ -216,66 +228,87 @@ static enum tf_code team_fit(struct tf_team *team, const struct tf_request *requ
         if (team->decoders == NULL)
             return TF_MEMORY;
     }
-    team->threads = wanted < (uint32_t)team->most ? (int)wanted : team->most;
+    if (chunks == 0 || bytes / chunks < WORTH_A_THREAD)
+        chunks = 1;
+    team->threads = chunks < (uint64_t)team->most ? (int)chunks : team->most;
     while (team->made < team->threads && code == TF_OK)
         code = decoder_init(&team->decoders[team->made++], &team->room, err);
     return code;
 }
 
-static void note(struct tf_team *team, uint32_t chunk, const struct tf_err *err)
+static void note(struct tf_team *team, uint64_t place, const struct tf_err *err)
 {
 #pragma omp critical(tf_store_lowest)
-    if (chunk < team->failed) {
-        team->failed = chunk;
+    if (place < team->failed) {
+        team->failed = place;
         team->err = *err;
     }
 }
 
-/* Decodes chunks first .. last, and delivers each as it is ready. */
-static void run(struct tf_team *team, const struct tf_request *request, uint32_t first,
-                uint32_t last)
+static enum tf_code read_chunk(const struct tf_request *request, struct tf_decoder *decoder,
+                               uint32_t chunk, struct tf_err *err)
 {
-#pragma omp parallel for schedule(dynamic) num_threads(team->threads)
-    for (uint32_t chunk = first; chunk <= last; chunk++) {
+    enum tf_code code =
+        tf_store_read_coded(request->store, request->table, chunk, decoder->coded, err);
+
+    if (code == TF_OK && !request->coded)
+        code = decode_chunk(request, decoder, chunk, err);
+    if (code == TF_OK && !request->coded)
+        code = unpack_chunk(request, decoder, chunk, err);
+    return code;
+}
+
+/* This thread's share of a request; each chunk is delivered as soon as it is decoded. The thread
+ * does not wait for the others. */
+static void run(struct tf_team *team, const struct tf_request *request, uint64_t index)
+{
+    const struct span span = find_chunks(request);
+
+#pragma omp for schedule(dynamic) nowait
+    for (uint32_t chunk = span.first; chunk < span.end; chunk++) {
         struct tf_decoder *decoder = &team->decoders[omp_get_thread_num()];
         struct tf_err err = {0};
         enum tf_code code;
 
         if (request->good != NULL && request->good[chunk])
             continue;
-        code = decode_chunk(request, decoder, chunk, &err);
-        if (code == TF_OK)
-            code = unpack_chunk(request, decoder, chunk, &err);
+        code = read_chunk(request, decoder, chunk, &err);
         if (request->good != NULL && code != TF_MEMORY)
             request->good[chunk] = code == TF_OK;
         else if (code != TF_OK)
-            note(team, chunk, &err);
+            note(team, index << 32 | chunk, &err);
     }
 }
 
-enum tf_code tf_team_read(struct tf_team *team, const struct tf_request *request,
-                          struct tf_err *err)
+static enum tf_code check_request(const struct tf_request *request, struct tf_err *err)
 {
     const struct tf_store *store = request->store;
     const struct tf_table_info *table = &store->directory.tables[request->table];
-    uint32_t first, last;
-    enum tf_code code;
 
     if (request->row > table->rows || request->count > table->rows - request->row)
         return tf_fail(err, TF_INTERNAL,
                        "%s: table %s: %" PRIu64 " rows from row %" PRIu64
                        " wanted, it has %" PRIu64,
                        store->in.path, table->name, request->count, request->row, table->rows);
-    if (request->count == 0)
-        return TF_OK;
-    first = find_chunk(store, table, request->row);
-    last = find_chunk(store, table, request->row + request->count - 1);
-    code = team_fit(team, request, first, last, err);
+    return TF_OK;
+}
+
+enum tf_code tf_team_read(struct tf_team *team, const struct tf_request *requests, size_t count,
+                          struct tf_err *err)
+{
+    enum tf_code code = TF_OK;
+
+    for (size_t i = 0; i < count && code == TF_OK; i++)
+        code = check_request(&requests[i], err);
+    if (code == TF_OK)
+        code = team_fit(team, requests, count, err);
     if (code != TF_OK)
         return code;
-    team->failed = UINT32_MAX;
+    team->failed = UINT64_MAX;
     team->err.code = TF_OK;
-    run(team, request, first, last);
+#pragma omp parallel num_threads(team->threads)
+    for (size_t i = 0; i < count; i++)
+        run(team, &requests[i], i);
     if (team->err.code != TF_OK && err != NULL)
         *err = team->err;
     return team->err.code;

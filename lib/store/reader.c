@@ -188,10 +188,10 @@ enum tf_code tf_store_editable(const struct tf_store *store, struct tf_err *err)
 
 /* ---- rows ---- */
 
-static enum tf_code read_once(const struct tf_request *request, struct tf_err *err)
+static enum tf_code read_all(const struct tf_request *requests, size_t count, struct tf_err *err)
 {
     struct tf_team team = {0};
-    enum tf_code code = tf_team_read(&team, request, err);
+    enum tf_code code = tf_team_read(&team, requests, count, err);
 
     tf_team_fini(&team);
     return code;
@@ -207,7 +207,7 @@ enum tf_code tf_store_read(const struct tf_store *store, size_t table, uint64_t 
                                        .floats = out,
                                        .stride = stride};
 
-    return read_once(&request, err);
+    return read_all(&request, 1, err);
 }
 
 enum tf_code tf_store_read_raw(const struct tf_store *store, size_t table, uint64_t row,
@@ -216,36 +216,66 @@ enum tf_code tf_store_read_raw(const struct tf_store *store, size_t table, uint6
     const struct tf_request request = {
         .store = store, .table = table, .row = row, .count = count, .bytes = out};
 
-    return read_once(&request, err);
+    return read_all(&request, 1, err);
 }
 
-/* All rows of all tables. good, when there is one, has all chunks' states. */
-static enum tf_code check_all(const struct tf_store *store, bool *good, struct tf_err *err)
+enum tf_code tf_store_read_tables(const struct tf_store *store, const struct tf_table_read *reads,
+                                  size_t count, struct tf_err *err)
 {
-    struct tf_team team = {0};
-    enum tf_code code = TF_OK;
+    struct tf_request *requests = tf_new(count, sizeof(*requests), "requests", err);
+    enum tf_code code;
 
-    for (size_t i = 0; i < store->directory.table_count && code == TF_OK; i++) {
-        const struct tf_table_info *table = &store->directory.tables[i];
-        const struct tf_request request = {.store = store,
-                                           .table = i,
-                                           .count = table->rows,
-                                           .good = good == NULL ? NULL : good + table->first_chunk};
+    if (requests == NULL)
+        return TF_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        requests[i] = (struct tf_request){.store = store,
+                                          .table = reads[i].table,
+                                          .count = tf_store_table(store, reads[i].table)->rows,
+                                          .floats = reads[i].out,
+                                          .stride = reads[i].stride};
+    code = read_all(requests, count, err);
+    tf_free(requests);
+    return code;
+}
 
-        code = tf_team_read(&team, &request, err);
+/* All rows of all tables, or their coded bytes alone. good, when there is one, has all chunks'
+ * states. */
+static enum tf_code check_all(const struct tf_store *store, bool coded, bool *good,
+                              struct tf_err *err)
+{
+    size_t count = tf_store_tables(store);
+    struct tf_request *requests = tf_new(count, sizeof(*requests), "requests", err);
+    enum tf_code code;
+
+    if (requests == NULL)
+        return TF_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const struct tf_table_info *table = tf_store_table(store, i);
+
+        requests[i] = (struct tf_request){.store = store,
+                                          .table = i,
+                                          .count = table->rows,
+                                          .good = good == NULL ? NULL : good + table->first_chunk,
+                                          .coded = coded};
     }
-    tf_team_fini(&team);
+    code = read_all(requests, count, err);
+    tf_free(requests);
     return code;
 }
 
 enum tf_code tf_store_verify(const struct tf_store *store, struct tf_err *err)
 {
-    return check_all(store, NULL, err);
+    return check_all(store, false, NULL, err);
+}
+
+enum tf_code tf_store_check_coded(const struct tf_store *store, struct tf_err *err)
+{
+    return check_all(store, true, NULL, err);
 }
 
 enum tf_code tf_store_try_chunks(const struct tf_store *store, bool *good, struct tf_err *err)
 {
-    return check_all(store, good, err);
+    return check_all(store, false, good, err);
 }
 
 /* ---- digests ---- */
@@ -287,7 +317,7 @@ static enum tf_code digest_table(struct tf_team *team, const struct tf_store *st
         count = group_chunks(store, info, c, &request.count);
         request.hash = count == 1 ? hash : NULL;
         request.bytes = count == 1 ? NULL : raw;
-        code = tf_team_read(team, &request, err);
+        code = tf_team_read(team, &request, 1, err);
         if (code == TF_OK && count > 1)
             tf_hash_update(hash, raw, request.count * row_size);
     }

@@ -39,7 +39,18 @@ TF_MUST_USE enum tf_code tf_store_editable(const struct tf_store *store, struct 
 TF_MUST_USE enum tf_code tf_store_read(const struct tf_store *store, size_t table, uint64_t row,
                                        uint64_t count, float *out, size_t stride,
                                        struct tf_err *err);
-/* The same rows as they are stored: little-endian, dtype's width, no padding. */
+/* All rows of a table, and where they go. */
+struct tf_table_read {
+    size_t table;
+    float *out;
+    size_t stride;
+};
+/* As tf_store_read for each of `count` tables, but threads go on from one table to the next. */
+TF_MUST_USE enum tf_code tf_store_read_tables(const struct tf_store *store,
+                                              const struct tf_table_read *reads, size_t count,
+                                              struct tf_err *err);
+/* Rows as tf_store_read gives them, but as they are stored: little-endian, dtype's width, no
+ * padding. */
 TF_MUST_USE enum tf_code tf_store_read_raw(const struct tf_store *store, size_t table, uint64_t row,
                                            uint64_t count, void *out, struct tf_err *err);
 /* XXH3-128 over a table's raw rows in order: independent of chunking, filter and level. Decodes it

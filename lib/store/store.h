@@ -21,6 +21,9 @@ struct tf_store {
 TF_MUST_USE enum tf_code tf_store_index(struct tf_store *store, const struct tf_trailer *trailer,
                                         uint64_t at, uint64_t max_memory, struct tf_err *err);
 
+/* Reads the coded bytes of all chunks and checks them; decodes nothing. */
+TF_MUST_USE enum tf_code tf_store_check_coded(const struct tf_store *store, struct tf_err *err);
+
 /* Checks all chunks for which good[] is false, and sets it for those that verify. Fails only for
  * want of memory. */
 TF_MUST_USE enum tf_code tf_store_try_chunks(const struct tf_store *store, bool *good,

@@ -5,48 +5,22 @@
 #include "store/bytes.h"
 #include "store/codec.h"
 #include "store/directory.h"
+#include "store/encode.h"
 #include "store/frame.h"
+#include "store/store.h"
 #include <inttypes.h>
-#include <omp.h>
 #include <xxhash.h>
 
 enum {
     DEFAULT_LEVEL = 1, /* on byte planes better than 3 to 9 */
     MAX_LEVEL = 9,     /* zstd 1.5.4 has a rare corruption from 13 on */
-    CHUNK_RAW = 384 << 10,
-    SLOTS_PER_THREAD = 4
-};
-
-/* What one thread needs to encode a chunk. */
-struct encoder {
-    ZSTD_CCtx *context;
-    uint8_t *raw, *planes; /* room for a chunk */
-};
-
-/* A coded chunk on its way to the file. */
-struct slot {
-    struct tf_chunk_info info;
-    uint8_t *coded; /* room for a chunk */
-    struct tf_err err;
-};
-
-/* Rows to write: numbers that are yet to be packed, or bytes as they go to the file. */
-struct rows {
-    const float *floats;
-    size_t stride;        /* floats from row to row */
-    const uint8_t *bytes; /* packed; NULL: floats */
-    size_t row_size;      /* bytes on disk */
-    uint64_t count, step; /* rows in all, and a chunk */
+    CHUNK_RAW = 384 << 10
 };
 
 struct tf_writer {
     struct tf_out out;
-    int level;
     struct tf_directory directory; /* of what is written; its last table is the current one */
-    size_t room;                   /* bytes of raw rows that encoders and slots have room for */
-    struct encoder *encoders;      /* of as many as there can be, `threads` are in use */
-    struct slot *slots;            /* SLOTS_PER_THREAD for each */
-    int max_threads, threads;
+    struct tf_crew crew;
     bool finished; /* directory and trailer are written, and were checked */
 };
 
@@ -66,15 +40,9 @@ enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force
     writer = tf_new(1, sizeof(*writer), "writer", err);
     if (writer == NULL)
         return TF_MEMORY;
-    writer->level = level == 0 ? DEFAULT_LEVEL : level;
-    writer->max_threads = omp_get_max_threads();
-    writer->encoders =
-        tf_new((size_t)writer->max_threads, sizeof(*writer->encoders), "encoders", err);
-    writer->slots = tf_new((size_t)writer->max_threads * SLOTS_PER_THREAD, sizeof(*writer->slots),
-                           "slots", err);
-    code = writer->encoders == NULL || writer->slots == NULL
-               ? TF_MEMORY
-               : tf_out_open(&writer->out, path, force, err);
+    code = tf_out_open(&writer->out, path, force, err);
+    writer->crew =
+        (struct tf_crew){.path = writer->out.path, .level = level == 0 ? DEFAULT_LEVEL : level};
     if (code == TF_OK) {
         tf_header_pack(header, &(struct tf_header){.major = TF_MAJOR, .minor = TF_MINOR});
         code = tf_out_write(&writer->out, header, sizeof(header), err);
@@ -86,28 +54,11 @@ enum tf_code tf_writer_open(struct tf_writer **out, const char *path, bool force
     return code;
 }
 
-static void free_buffers(struct tf_writer *writer)
-{
-    for (int i = 0; i < writer->threads && writer->encoders != NULL; i++) {
-        ZSTD_freeCCtx(writer->encoders[i].context);
-        tf_free(writer->encoders[i].raw);
-        tf_free(writer->encoders[i].planes);
-        writer->encoders[i] = (struct encoder){0};
-    }
-    for (int i = 0; i < writer->threads * SLOTS_PER_THREAD && writer->slots != NULL; i++) {
-        tf_free(writer->slots[i].coded);
-        writer->slots[i].coded = NULL;
-    }
-    writer->room = 0;
-}
-
 void tf_writer_close(struct tf_writer *writer)
 {
     if (writer == NULL)
         return;
-    free_buffers(writer);
-    tf_free(writer->encoders);
-    tf_free(writer->slots);
+    tf_crew_fini(&writer->crew);
     tf_directory_fini(&writer->directory);
     tf_out_close(&writer->out);
     tf_free(writer);
@@ -130,14 +81,20 @@ static enum tf_code check_unfinished(const struct tf_writer *writer, struct tf_e
 }
 
 /* A table must have rows before the next one begins, or the file ends. */
+static enum tf_code check_rows(const struct tf_writer *writer, const struct tf_table_info *table,
+                               struct tf_err *err)
+{
+    if (table->rows == 0)
+        return tf_fail(err, TF_DATA, "%s: table %s: 0 rows, must have 1 or more", writer->out.path,
+                       table->name);
+    return TF_OK;
+}
+
 static enum tf_code end_table(struct tf_writer *writer, struct tf_err *err)
 {
     const struct tf_table_info *table = current_table(writer);
 
-    if (table != NULL && table->rows == 0)
-        return tf_fail(err, TF_DATA, "%s: table %s: 0 rows, must have 1 or more", writer->out.path,
-                       table->name);
-    return TF_OK;
+    return table == NULL ? TF_OK : check_rows(writer, table, err);
 }
 
 enum tf_code tf_writer_table(struct tf_writer *writer, const struct tf_table_info *info,
@@ -213,88 +170,23 @@ uint64_t tf_chunk_rows(const struct tf_table_info *info)
     return row_size < CHUNK_RAW ? CHUNK_RAW / row_size : 1;
 }
 
-/* Encoders and slots for chunks of `raw` bytes: for fewer threads when chunks are large. */
-static enum tf_code make_buffers(struct tf_writer *writer, size_t raw, struct tf_err *err)
+/* Writes chunk `i` of the rows, whose turn it is: a tf_put. */
+static enum tf_code write_chunk(void *arg, const struct tf_rows *rows, uint64_t i,
+                                const struct tf_chunk_info *info, const uint8_t *coded,
+                                struct tf_err *err)
 {
-    int threads = tf_codec_threads(2 * (uint64_t)raw + SLOTS_PER_THREAD * tf_codec_bound(raw));
+    struct tf_writer *writer = arg;
+    enum tf_code code = rows->begins && i == 0 ? tf_writer_table(writer, rows->table, err) : TF_OK;
 
-    if (raw <= writer->room)
-        return TF_OK;
-    free_buffers(writer);
-    writer->threads = threads < writer->max_threads ? threads : writer->max_threads;
-    for (int i = 0; i < writer->threads; i++) {
-        struct encoder *encoder = &writer->encoders[i];
-
-        encoder->context = tf_codec_compressor(writer->level, err);
-        encoder->raw = tf_new(raw, 1, "chunk", err);
-        encoder->planes = tf_new(raw, 1, "chunk", err);
-        if (encoder->context == NULL || encoder->raw == NULL || encoder->planes == NULL)
-            return TF_MEMORY;
-    }
-    for (int i = 0; i < writer->threads * SLOTS_PER_THREAD; i++) {
-        writer->slots[i].coded = tf_new(tf_codec_bound(raw), 1, "coded chunk", err);
-        if (writer->slots[i].coded == NULL)
-            return TF_MEMORY;
-    }
-    writer->room = raw;
-    return TF_OK;
+    return code == TF_OK ? put_chunk(writer, info, coded, err) : code;
 }
 
-/* Encodes the chunk of rows that begins with row `first` into a slot; slot->err tells whether it
- * could. */
-static void encode_chunk(const struct tf_table_info *table, struct encoder *encoder,
-                         struct slot *slot, const struct rows *rows, uint64_t first)
+static enum tf_code write_all(struct tf_writer *writer, const struct tf_rows *list, size_t count,
+                              struct tf_crew_room room, struct tf_err *err)
 {
-    uint64_t left = rows->count - first;
-    struct tf_chunk_info *info = &slot->info;
-    const uint8_t *raw = encoder->raw;
-    size_t coded;
+    enum tf_code code = tf_crew_fit(&writer->crew, room, err);
 
-    info->rows = (uint32_t)(left < rows->step ? left : rows->step);
-    info->raw = (uint32_t)(info->rows * rows->row_size);
-    if (rows->bytes != NULL)
-        raw = rows->bytes + first * rows->row_size;
-    else
-        for (uint32_t row = 0; row < info->rows; row++)
-            tf_dtype_pack(encoder->raw + row * rows->row_size, table->dtype,
-                          rows->floats + (first + row) * rows->stride, table->cols);
-    info->raw_hash = XXH3_64bits(raw, info->raw);
-    slot->err.code =
-        tf_codec_encode(encoder->context, table->filter, tf_dtype_width(table->dtype), raw,
-                        info->raw, encoder->planes, slot->coded, &coded, &slot->err);
-    if (slot->err.code != TF_OK)
-        return;
-    info->coded = (uint32_t)coded;
-    info->coded_hash = XXH3_64bits(slot->coded, coded);
-}
-
-/* Encodes the rows from row `first` on in parallel, as many as there are slots for, and writes the
- * slots in order. */
-static enum tf_code put_batch(struct tf_writer *writer, const struct rows *rows, uint64_t first,
-                              struct tf_err *err)
-{
-    const struct tf_table_info *table = current_table(writer);
-    uint64_t chunks = (rows->count - first - 1) / rows->step + 1;
-    int slots = writer->threads * SLOTS_PER_THREAD;
-    enum tf_code code = TF_OK;
-
-    if (chunks < (uint64_t)slots)
-        slots = (int)chunks;
-#pragma omp parallel for schedule(dynamic) num_threads(writer->threads)
-    for (int i = 0; i < slots; i++)
-        encode_chunk(table, &writer->encoders[omp_get_thread_num()], &writer->slots[i], rows,
-                     first + (uint64_t)i * rows->step);
-    for (int i = 0; i < slots && code == TF_OK; i++) {
-        const struct slot *slot = &writer->slots[i];
-
-        if (slot->err.code != TF_OK) {
-            if (err != NULL)
-                *err = slot->err;
-            return tf_context(err, "%s: table %s", writer->out.path, table->name);
-        }
-        code = put_chunk(writer, &slot->info, slot->coded, err);
-    }
-    return code;
+    return code == TF_OK ? tf_crew_run(&writer->crew, list, count, write_chunk, writer, err) : code;
 }
 
 static enum tf_code check_begun(struct tf_writer *writer, struct tf_err *err)
@@ -304,14 +196,14 @@ static enum tf_code check_begun(struct tf_writer *writer, struct tf_err *err)
     return check_unfinished(writer, err);
 }
 
-/* step 0: as many rows a chunk as tf_chunk_rows says. */
-static enum tf_code put_rows(struct tf_writer *writer, struct rows *rows, struct tf_err *err)
+/* Decides on the chunks of rows in memory, which begin with number `start`, and what room they
+ * take. step 0: as many rows a chunk as tf_chunk_rows says. */
+static enum tf_code plan(const struct tf_writer *writer, struct tf_rows *rows, uint64_t start,
+                         struct tf_crew_room *room, struct tf_err *err)
 {
-    const struct tf_table_info *table = current_table(writer);
-    enum tf_code code = check_begun(writer, err);
+    const struct tf_table_info *table = rows->table;
+    size_t raw;
 
-    if (code != TF_OK || rows->count == 0)
-        return code;
     rows->row_size = table->cols * tf_dtype_width(table->dtype);
     if (rows->step == 0)
         rows->step = tf_chunk_rows(table);
@@ -321,23 +213,80 @@ static enum tf_code put_rows(struct tf_writer *writer, struct rows *rows, struct
         return tf_fail(err, TF_DATA,
                        "%s: table %s: chunks of %" PRIu64 " rows of %zu bytes, at most %u bytes",
                        writer->out.path, table->name, rows->step, rows->row_size, TF_MAX_CHUNK_RAW);
-    code = make_buffers(writer, rows->step * rows->row_size, err);
-    for (uint64_t row = 0; row < rows->count && code == TF_OK;
-         row += rows->step * (uint64_t)(writer->threads * SLOTS_PER_THREAD))
-        code = put_batch(writer, rows, row, err);
-    return code;
+    rows->start = start;
+    rows->end = start + (rows->count - 1) / rows->step + 1;
+    raw = rows->step * rows->row_size;
+    if (raw > room->raw)
+        *room = (struct tf_crew_room){raw, tf_codec_bound(raw)};
+    return TF_OK;
+}
+
+/* Rows for the current table. */
+static enum tf_code put_rows(struct tf_writer *writer, struct tf_rows *rows, struct tf_err *err)
+{
+    struct tf_crew_room room = {0};
+    enum tf_code code = check_begun(writer, err);
+
+    if (code != TF_OK || rows->count == 0)
+        return code;
+    rows->table = current_table(writer);
+    code = plan(writer, rows, 0, &room, err);
+    return code == TF_OK ? write_all(writer, rows, 1, room, err) : code;
 }
 
 enum tf_code tf_writer_rows(struct tf_writer *writer, const float *rows, uint64_t count,
                             size_t stride, struct tf_err *err)
 {
-    return put_rows(writer, &(struct rows){.floats = rows, .stride = stride, .count = count}, err);
+    return put_rows(writer, &(struct tf_rows){.floats = rows, .stride = stride, .count = count},
+                    err);
 }
 
 enum tf_code tf_writer_raw(struct tf_writer *writer, const void *rows, uint64_t count,
                            uint64_t step, struct tf_err *err)
 {
-    return put_rows(writer, &(struct rows){.bytes = rows, .count = count, .step = step}, err);
+    return put_rows(writer, &(struct tf_rows){.bytes = rows, .count = count, .step = step}, err);
+}
+
+/* A list of tables as one of rows. */
+static enum tf_code plan_tables(const struct tf_writer *writer, struct tf_rows *list,
+                                const struct tf_table_rows *tables, size_t count,
+                                struct tf_crew_room *room, struct tf_err *err)
+{
+    uint64_t start = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct tf_table_info *info = &tables[i].info;
+
+        if (tf_table_check(info, err) != TF_OK)
+            return tf_context(err, "%s", writer->out.path);
+        list[i] = (struct tf_rows){.table = info,
+                                   .begins = true,
+                                   .floats = tables[i].rows,
+                                   .stride = tables[i].stride,
+                                   .count = info->rows};
+        enum tf_code code = check_rows(writer, info, err);
+        if (code == TF_OK)
+            code = plan(writer, &list[i], start, room, err);
+        if (code != TF_OK)
+            return code;
+        start = list[i].end;
+    }
+    return TF_OK;
+}
+
+enum tf_code tf_writer_tables(struct tf_writer *writer, const struct tf_table_rows *tables,
+                              size_t count, struct tf_err *err)
+{
+    struct tf_rows *list = tf_new(count, sizeof(*list), "the list of tables", err);
+    struct tf_crew_room room = {0};
+    enum tf_code code = list == NULL ? TF_MEMORY : check_unfinished(writer, err);
+
+    if (code == TF_OK)
+        code = plan_tables(writer, list, tables, count, &room, err);
+    if (code == TF_OK)
+        code = write_all(writer, list, count, room, err);
+    tf_free(list);
+    return code;
 }
 
 /* ---- chunks of another checkpoint ---- */
@@ -365,25 +314,14 @@ static enum tf_code check_alike(struct tf_writer *writer, const struct tf_table_
     return TF_OK;
 }
 
-/* Room for any one of a table's chunks first .. first+count as it stands in the file. */
-static uint8_t *coded_room(const struct tf_store *store, const struct tf_table_info *table,
-                           uint32_t first, uint32_t count, struct tf_err *err)
-{
-    size_t most = 0;
-
-    for (uint32_t c = first; c < first + count; c++) {
-        size_t coded = tf_store_chunk(store, table->first_chunk + c)->coded;
-        most = coded > most ? coded : most;
-    }
-    return tf_new(most, 1, "coded chunk", err);
-}
-
 enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from, size_t table,
                             uint32_t first, uint32_t count, struct tf_err *err)
 {
     const struct tf_table_info *source = tf_store_table(from, table);
+    const struct tf_rows rows = {
+        .from = from, .from_table = table, .first_chunk = first, .end = count};
+    struct tf_crew_room room = {0};
     enum tf_code code = check_begun(writer, err);
-    uint8_t *coded;
 
     if (code == TF_OK)
         code = tf_store_editable(from, err);
@@ -391,16 +329,11 @@ enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *fro
         code = check_alike(writer, source, first, count, err);
     if (code != TF_OK)
         return code;
-    coded = coded_room(from, source, first, count, err);
-    if (coded == NULL)
-        return TF_MEMORY;
-    for (uint32_t c = first; c < first + count && code == TF_OK; c++) {
-        code = tf_store_read_coded(from, table, c, coded, err);
-        if (code == TF_OK)
-            code = put_chunk(writer, tf_store_chunk(from, source->first_chunk + c), coded, err);
+    for (uint32_t c = first; c < first + count; c++) {
+        size_t coded = tf_store_chunk(from, source->first_chunk + c)->coded;
+        room.coded = coded > room.coded ? coded : room.coded;
     }
-    tf_free(coded);
-    return code;
+    return write_all(writer, &rows, 1, room, err);
 }
 
 /* ---- the end ---- */
@@ -440,7 +373,7 @@ static enum tf_code put_directory(struct tf_writer *writer, struct tf_trailer *t
         tf_context(err, "%s", writer->out.path);
         goto done;
     }
-    context = tf_codec_compressor(writer->level, err);
+    context = tf_codec_compressor(writer->crew.level, err);
     coded = tf_new(tf_codec_bound(raw_size), 1, "coded directory", err);
     code = context == NULL || coded == NULL
                ? TF_MEMORY
@@ -468,15 +401,8 @@ static enum tf_code check_written(const char *part, struct tf_err *err)
     struct tf_store *store = NULL;
     enum tf_code code = tf_store_open(&store, part, 0, err);
 
-    for (size_t i = 0; code == TF_OK && i < tf_store_tables(store); i++) {
-        const struct tf_table_info *table = tf_store_table(store, i);
-        uint8_t *coded = coded_room(store, table, 0, table->chunk_count, err);
-
-        code = coded == NULL ? TF_MEMORY : TF_OK;
-        for (uint32_t c = 0; c < table->chunk_count && code == TF_OK; c++)
-            code = tf_store_read_coded(store, i, c, coded, err);
-        tf_free(coded);
-    }
+    if (code == TF_OK)
+        code = tf_store_check_coded(store, err);
     tf_store_close(store);
     return code;
 }

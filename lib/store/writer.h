@@ -29,6 +29,17 @@ TF_MUST_USE enum tf_code tf_writer_rows(struct tf_writer *writer, const float *r
  * chunk, the last one shorter (0: tf_chunk_rows). Otherwise as tf_writer_rows. */
 TF_MUST_USE enum tf_code tf_writer_raw(struct tf_writer *writer, const void *rows, uint64_t count,
                                        uint64_t step, struct tf_err *err);
+/* A whole table in f32 memory: info.rows of them. */
+struct tf_table_rows {
+    struct tf_table_info info;
+    const float *rows;
+    size_t stride;
+};
+/* tf_writer_table and tf_writer_rows for each of `count` tables, but threads go on from one to the
+ * next. */
+TF_MUST_USE enum tf_code tf_writer_tables(struct tf_writer *writer,
+                                          const struct tf_table_rows *tables, size_t count,
+                                          struct tf_err *err);
 /* Appends chunks first .. first+count of a table of an open checkpoint as they stand: coded hash
  * checked, never decoded. dtype, filter and cols must agree with the table begun. */
 TF_MUST_USE enum tf_code tf_writer_copy(struct tf_writer *writer, const struct tf_store *from,

@@ -2,13 +2,14 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kernel/dispatch.h"
 
 #include <math.h>
 #include <string.h>
 #include <time.h>
 
-/* Tokens of a pass over a prompt: fixed, so that results do not depend on the request. */
-#define CHUNK 64
+/* Rows of a pass over a prompt: enough that each read of the weights is worth its time. */
+#define ROWS 256
 
 /* Text on its way out of one sample. */
 struct speaker {
@@ -30,21 +31,24 @@ struct generator {
     struct tf_arena memory;
     uint16_t *history; /* samples x length: the prompt, then the new tokens */
     size_t length, prompt;
-    size_t count;      /* tokens of each history so far */
-    size_t cached;     /* positions in the run's cache */
-    uint16_t *ids;     /* samples x CHUNK: what goes into a pass */
+    size_t count;  /* tokens of each history so far */
+    size_t cached; /* positions in the run's cache */
+    uint16_t *ids; /* samples x chunk: what goes into a pass */
+    size_t chunk;
     float *logits;     /* samples x vocab */
-    uint32_t *scratch; /* vocab */
+    uint64_t *scratch; /* vocab */
     struct speaker *speakers;
     uint64_t stream;
     bool stop; /* the callback said so */
     bool slid;
 };
 
-/* Most tokens of a pass. */
-static size_t chunk(const struct tf_model *model)
+/* Most tokens of a pass, of each sample. No result depends on it. */
+static size_t chunk(const struct tf_model *model, size_t samples)
 {
-    return model->shape.seq < CHUNK ? model->shape.seq : CHUNK;
+    size_t tokens = samples < ROWS ? ROWS / samples : 1;
+
+    return model->shape.seq < tokens ? model->shape.seq : tokens;
 }
 
 static double seconds(void)
@@ -198,7 +202,7 @@ static void refill(struct generator *g, size_t streams, size_t n)
     size_t vocab = g->model->shape.vocab, length = 0;
 
     for (size_t at = 0; at < n; at += length) {
-        length = n - at < CHUNK ? n - at : CHUNK;
+        length = n - at < g->chunk ? n - at : g->chunk;
         for (size_t s = 0; s < streams; s++)
             memcpy(g->ids + s * length, g->history + s * g->length + g->count - n + at,
                    length * sizeof(*g->ids));
@@ -239,21 +243,33 @@ static void advance(struct generator *g)
     g->cached++;
 }
 
+TF_MUST_USE static enum tf_code check_logits(const struct generator *g, size_t s,
+                                             const float *logits, struct tf_err *err)
+{
+    uint32_t vocab = g->tokenizer->size;
+
+    if (isfinite(tf_kernel->sum(vocab, logits)))
+        return TF_OK;
+    for (uint32_t id = 0; id < vocab; id++)
+        if (!isfinite(logits[id]))
+            return tf_fail(err, TF_DATA,
+                           "sample %zu, token %zu: logit %u is %g, not a finite number", s,
+                           g->count - g->prompt, id, (double)logits[id]);
+    return TF_OK; /* only the sum is too large */
+}
+
 /* Picks sample s's next token, and takes in what it says. */
 TF_MUST_USE static enum tf_code extend(struct generator *g, size_t s, struct tf_err *err)
 {
     const struct tf_generate_options *options = g->options;
     float *logits = g->logits + s * g->model->shape.vocab;
     uint16_t *history = g->history + s * g->length;
-    enum tf_code code = TF_OK;
+    enum tf_code code = check_logits(g, s, logits, err);
     size_t n;
     uint32_t id;
 
-    for (id = 0; id < g->tokenizer->size; id++)
-        if (!isfinite(logits[id]))
-            return tf_fail(err, TF_DATA,
-                           "sample %zu, token %zu: logit %u is %g, not a finite number", s,
-                           g->count - g->prompt, id, (double)logits[id]);
+    if (code != TF_OK)
+        return code;
     id = tf_sample(&options->sampler, logits, g->tokenizer->size, history, g->count, options->seed,
                    g->stream + s, g->count, g->scratch);
     history[g->count] = (uint16_t)id;
@@ -310,7 +326,7 @@ static void take(struct generator *g, size_t longest_stop)
     size_t samples = g->options->samples, vocab = g->model->shape.vocab;
 
     g->history = tf_arena_take(&g->memory, g->length, samples * sizeof(*g->history));
-    g->ids = tf_arena_take(&g->memory, CHUNK, samples * sizeof(*g->ids));
+    g->ids = tf_arena_take(&g->memory, g->chunk, samples * sizeof(*g->ids));
     g->logits = tf_arena_take(&g->memory, vocab, samples * sizeof(*g->logits));
     g->scratch = tf_arena_take(&g->memory, vocab, sizeof(*g->scratch));
     g->speakers = tf_arena_take(&g->memory, samples, sizeof(*g->speakers));
@@ -334,6 +350,7 @@ TF_MUST_USE static enum tf_code begin(struct generator *g, const uint16_t *promp
         longest = size > longest ? size : longest;
     }
     g->prompt = g->count = count;
+    g->chunk = chunk(g->model, g->options->samples);
     if (!tf_add(&g->length, count, g->options->max_tokens))
         return tf_fail(err, TF_MEMORY, "%zu tokens cannot be generated", g->options->max_tokens);
     take(g, longest);
@@ -347,7 +364,7 @@ TF_MUST_USE static enum tf_code begin(struct generator *g, const uint16_t *promp
         if (code != TF_OK)
             return code;
     }
-    return tf_run_new(&g->run, g->model, TF_RUN_CACHE, g->options->samples, chunk(g->model), err);
+    return tf_run_new(&g->run, g->model, TF_RUN_CACHE, g->options->samples, g->chunk, err);
 }
 
 /* Lets go of text still held when the callback ended it all, and hands over the ids. */
@@ -413,7 +430,8 @@ enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, siz
                               size_t tokens, struct tf_err *err)
 {
     size_t ids;
-    enum tf_code code = tf_run_plan(bytes, model, TF_RUN_CACHE, samples, chunk(model), err);
+    enum tf_code code =
+        tf_run_plan(bytes, model, TF_RUN_CACHE, samples, chunk(model, samples), err);
 
     if (code != TF_OK)
         return code;

@@ -16,11 +16,12 @@ struct tf_sampler {
 };
 
 /* Picks the next id from logits (vocab of them, finite; overwritten). In this order: repetition
- * penalty, temperature, top-k, min-p, top-p, draw. recent: the ids so far, `count` of them. Random
- * number `index` of the stream `stream` decides. scratch: vocab ids of room. */
+ * penalty, temperature, top-k, min-p, top-p, draw, all with larger logits first and lower ids first
+ * among equals. recent: the ids so far, `count` of them. Random number `index` of the stream
+ * `stream` decides. scratch: vocab numbers of room. */
 uint32_t tf_sample(const struct tf_sampler *sampler, float *logits, uint32_t vocab,
                    const uint16_t *recent, size_t count, uint64_t seed, uint64_t stream,
-                   uint64_t index, uint32_t *scratch);
+                   uint64_t index, uint64_t *scratch);
 
 enum tf_finish {
     TF_FINISH_LENGTH, /* -n reached */

@@ -10,53 +10,76 @@
 static const char moment_m[] = "optim.m/";
 static const char moment_v[] = "optim.v/";
 
-/* Fills rows x cols from the file's table of that name, which must have just that shape. */
-static enum tf_code read_table(const struct tf_store *store, const char *name,
-                               const struct tf_table *table, float *out, struct tf_err *err)
-{
-    size_t index = tf_store_find(store, name);
-    if (index == SIZE_MAX)
-        return tf_fail(err, TF_DATA, "%s: table %s: missing", tf_store_path(store), name);
+/* Tables of a checkpoint that are to be read, and where they go. */
+struct reads {
+    const struct tf_store *store;
+    struct tf_table_read *at; /* owned; room for all that a model has */
+    size_t count;
+};
 
-    const struct tf_table_info *info = tf_store_table(store, index);
+/* The file's table of that name, which must have just the shape of `table`, goes to out. */
+static enum tf_code add_read(struct reads *reads, const char *name, const struct tf_table *table,
+                             float *out, struct tf_err *err)
+{
+    const char *path = tf_store_path(reads->store);
+    size_t index = tf_store_find(reads->store, name);
+    if (index == SIZE_MAX)
+        return tf_fail(err, TF_DATA, "%s: table %s: missing", path, name);
+
+    const struct tf_table_info *info = tf_store_table(reads->store, index);
     if (info->rows != table->rows || info->cols != table->cols)
         return tf_fail(err, TF_DATA, "%s: table %s: %llu x %u numbers, but the model has %zu x %zu",
-                       tf_store_path(store), name, (unsigned long long)info->rows, info->cols,
-                       table->rows, table->cols);
-    return tf_store_read(store, index, 0, table->rows, out, table->stride, err);
+                       path, name, (unsigned long long)info->rows, info->cols, table->rows,
+                       table->cols);
+    reads->at[reads->count++] = (struct tf_table_read){index, out, table->stride};
+    return TF_OK;
 }
 
 /* Moments that the file lacks are zero, as at the start of training. */
-static enum tf_code read_moment(const struct tf_store *store, const char *prefix,
-                                const struct tf_table *table, float *out, struct tf_err *err)
+static enum tf_code add_moment(struct reads *reads, const char *prefix,
+                               const struct tf_table *table, float *out, struct tf_err *err)
 {
     char name[MOMENT_NAME];
 
     snprintf(name, sizeof name, "%s%s", prefix, table->name);
-    if (tf_store_find(store, name) != SIZE_MAX)
-        return read_table(store, name, table, out, err);
+    if (tf_store_find(reads->store, name) != SIZE_MAX)
+        return add_read(reads, name, table, out, err);
     memset(out, 0, table->rows * table->stride * sizeof *out);
+    return TF_OK;
+}
+
+/* Weights and, when the model has them, moments. */
+static enum tf_code add_table(struct reads *reads, const struct tf_table *table, struct tf_err *err)
+{
+    enum tf_code code = add_read(reads, table->name, table, table->value, err);
+    if (!code && table->m)
+        code = add_moment(reads, moment_m, table, table->m, err);
+    if (!code && table->v)
+        code = add_moment(reads, moment_v, table, table->v, err);
+    if (code)
+        return code;
+
+    double scale = tf_store_table(reads->store, tf_store_find(reads->store, table->name))->scale;
+    if (table->scale != scale)
+        return tf_fail(err, TF_DATA, "%s: table %s: scale %.17g, but the model has %.17g",
+                       tf_store_path(reads->store), table->name, scale, table->scale);
     return TF_OK;
 }
 
 enum tf_code tf_model_read(struct tf_model *model, const struct tf_store *store, struct tf_err *err)
 {
-    for (size_t i = 0; i < model->table_count; i++) {
-        struct tf_table *table = &model->tables[i];
-        enum tf_code code = read_table(store, table->name, table, table->value, err);
-        if (!code && table->m)
-            code = read_moment(store, moment_m, table, table->m, err);
-        if (!code && table->v)
-            code = read_moment(store, moment_v, table, table->v, err);
-        if (code)
-            return code;
+    struct reads reads = {.store = store};
+    enum tf_code code = TF_OK;
 
-        double scale = tf_store_table(store, tf_store_find(store, table->name))->scale;
-        if (table->scale != scale)
-            return tf_fail(err, TF_DATA, "%s: table %s: scale %.17g, but the model has %.17g",
-                           tf_store_path(store), table->name, scale, table->scale);
-    }
-    return TF_OK;
+    reads.at = tf_new(3 * model->table_count, sizeof *reads.at, "the list of tables", err);
+    if (!reads.at)
+        return TF_MEMORY;
+    for (size_t i = 0; !code && i < model->table_count; i++)
+        code = add_table(&reads, &model->tables[i], err);
+    if (!code)
+        code = tf_store_read_tables(store, reads.at, reads.count, err);
+    tf_free(reads.at);
+    return code;
 }
 
 enum tf_code tf_model_load(struct tf_model **out, const struct tf_checkpoint *checkpoint,
@@ -92,21 +115,13 @@ static struct tf_table_info describe(const struct tf_table *table)
     return info;
 }
 
-static enum tf_code save_table(struct tf_writer *writer, const struct tf_table_info *info,
-                               const float *rows, const struct tf_table *table, struct tf_err *err)
+/* The first or the second moments, those that there are. */
+static size_t list_moments(struct tf_table_rows *list, const struct tf_model *model,
+                           const char *prefix)
 {
-    enum tf_code code = tf_writer_table(writer, info, err);
+    size_t count = 0;
 
-    return code ? code : tf_writer_rows(writer, rows, table->rows, table->stride, err);
-}
-
-/* All first moments, or all second. */
-static enum tf_code save_moments(struct tf_writer *writer, const struct tf_model *model,
-                                 const char *prefix, struct tf_err *err)
-{
-    enum tf_code code = TF_OK;
-
-    for (size_t i = 0; !code && i < model->table_count; i++) {
+    for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *table = &model->tables[i];
         const float *rows = prefix == moment_m ? table->m : table->v;
         struct tf_table_info info = describe(table);
@@ -114,20 +129,28 @@ static enum tf_code save_moments(struct tf_writer *writer, const struct tf_model
         info.scale = 0;
         snprintf(info.name, sizeof info.name, "%s%s", prefix, table->name);
         if (rows)
-            code = save_table(writer, &info, rows, table, err);
+            list[count++] = (struct tf_table_rows){info, rows, table->stride};
     }
-    return code;
+    return count;
 }
 
+/* All tables: weights, first moments, second moments, which is the order of their names. */
 static enum tf_code save_tables(struct tf_writer *writer, const struct tf_model *model,
                                 struct tf_err *err)
 {
-    enum tf_code code = TF_OK;
+    size_t count = model->table_count;
+    struct tf_table_rows *list = tf_new(3 * count, sizeof *list, "the list of tables", err);
+    if (!list)
+        return TF_MEMORY;
 
-    for (size_t i = 0; !code && i < model->table_count; i++) {
-        struct tf_table_info info = describe(&model->tables[i]);
-        code = save_table(writer, &info, model->tables[i].value, &model->tables[i], err);
+    for (size_t i = 0; i < count; i++) {
+        const struct tf_table *table = &model->tables[i];
+        list[i] = (struct tf_table_rows){describe(table), table->value, table->stride};
     }
+    count += list_moments(list + count, model, moment_m);
+    count += list_moments(list + count, model, moment_v);
+    enum tf_code code = tf_writer_tables(writer, list, count, err);
+    tf_free(list);
     return code;
 }
 
@@ -141,10 +164,6 @@ enum tf_code tf_checkpoint_save(const char *path, const struct tf_model *model,
 
     if (!code)
         code = save_tables(writer, model, err);
-    if (!code)
-        code = save_moments(writer, model, moment_m, err);
-    if (!code)
-        code = save_moments(writer, model, moment_v, err);
     if (!code)
         code = tf_checkpoint_blobs(writer, config, tokenizer, state, lineage, err);
     if (!code)

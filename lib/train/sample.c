@@ -1,22 +1,27 @@
+/* Picking the next token. The order of the logits matters only where a count or a share of them
+ * ends, and that id is found by quickselect: nothing is sorted but a handful. */
 #include "train/generate.h"
 
-#include "base/fmath.h"
 #include "base/rng.h"
+#include "kernel/dispatch.h"
 
-#include <stdlib.h>
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 /* Divides (or, below zero, multiplies) the logits of the ids lately used, each once. seen: vocab
  * flags of room. */
 static void penalise(const struct tf_sampler *sampler, float *logits, uint32_t vocab,
-                     const uint16_t *recent, size_t count, uint32_t *seen)
+                     const uint16_t *recent, size_t count, uint64_t *seen)
 {
     size_t from = count > sampler->repeat_last ? count - sampler->repeat_last : 0;
     float penalty = (float)sampler->repeat_penalty;
 
     if (sampler->repeat_penalty == 1)
         return;
-    memset(seen, 0, vocab * sizeof(*seen));
+    for (size_t i = from; i < count; i++)
+        if (recent[i] < vocab)
+            seen[recent[i]] = 0;
     for (size_t i = from; i < count; i++) {
         uint32_t id = recent[i];
         if (id >= vocab || seen[id])
@@ -26,88 +31,147 @@ static void penalise(const struct tf_sampler *sampler, float *logits, uint32_t v
     }
 }
 
-static uint32_t largest(const float *logits, uint32_t vocab)
+/* The lowest id that has this logit. */
+static uint32_t lowest_at(const float *logits, uint32_t vocab, float logit)
 {
-    uint32_t best = 0;
-
-    for (uint32_t id = 1; id < vocab; id++)
-        if (logits[id] > logits[best])
-            best = id;
-    return best;
+    for (uint32_t id = 0; id < vocab; id++)
+        if (logits[id] == logit)
+            return id;
+    return 0;
 }
 
-/* Larger logits first, lower ids first among equals: a total order, so that any sort gives one
- * result. */
-static int by_logit(const void *a, const void *b, void *logits)
+/* An id and its logit as one number, a place: higher for larger logits, and among equals for lower
+ * ids, so that no two are the same. */
+static uint64_t place(float logit, uint32_t id)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    float at_x = ((const float *)logits)[x], at_y = ((const float *)logits)[y];
+    float number = logit + 0.0f; /* -0 is 0 */
+    uint32_t bits;
 
-    if (at_x != at_y)
-        return at_x > at_y ? -1 : 1;
-    return x < y ? -1 : x > y;
+    memcpy(&bits, &number, sizeof(bits));
+    bits = bits >> 31 ? ~bits : bits | 0x80000000;
+    return (uint64_t)bits << 32 | (uint32_t)~id;
 }
 
-/* Turns the logits of the first `kept` sorted ids into weights relative to the first, and returns
- * how many min-p leaves (those that are too small for a float go as well). */
-static uint32_t weigh(const struct tf_sampler *sampler, float *logits, const uint32_t *ids,
-                      uint32_t kept)
+static uint32_t id_at(uint64_t place)
 {
-    double top = logits[ids[0]];
+    return ~(uint32_t)place;
+}
 
-    for (uint32_t i = 0; i < kept; i++) {
-        float weight = (float)tf_exp((logits[ids[i]] - top) / sampler->temperature);
-        if (i > 0 && (weight < sampler->min_p || weight == 0))
-            return i;
-        logits[ids[i]] = weight;
+/* A weight, 0 to 1, as an integer: these add up to the same in any order, and 65,536 of them still
+ * fit a double. Without weights each counts 1. */
+static int64_t mass(const float *weights, uint64_t place)
+{
+    return weights == NULL ? 1 : (int64_t)(weights[id_at(place)] * 0x1p36f);
+}
+
+static int64_t add_up(const float *weights, const uint64_t *places, size_t n)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += mass(weights, places[i]);
+    return sum;
+}
+
+static uint64_t median(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t low = a < b ? a : b, high = a < b ? b : a;
+
+    return c < low ? low : c > high ? high : c;
+}
+
+/* Moves the places above the pivot to the front; how many. Without a branch, since the outcome
+ * cannot be foreseen. */
+static size_t split(uint64_t *places, size_t n, uint64_t pivot)
+{
+    size_t above = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t moved = places[i];
+        places[i] = places[above];
+        places[above] = moved;
+        above += moved > pivot;
     }
-    return kept;
+    return above;
 }
 
-/* The smallest number of ids whose weights reach top_p of the total of `kept`; *total becomes
- * theirs. */
-static uint32_t nucleus(const struct tf_sampler *sampler, const float *weights, const uint32_t *ids,
-                        uint32_t kept, double *total)
+/* Highest first. */
+static void sort_few(uint64_t *places, size_t n)
 {
-    double all = 0, sum = 0;
+    for (size_t i = 1; i < n; i++) {
+        uint64_t moved = places[i];
+        size_t at = i;
+        for (; at > 0 && places[at - 1] < moved; at--)
+            places[at] = places[at - 1];
+        places[at] = moved;
+    }
+}
 
-    for (uint32_t i = 0; i < kept; i++)
-        all += weights[ids[i]];
-    *total = all;
-    if (sampler->top_p >= 1)
-        return kept;
-    for (uint32_t i = 0; i < kept; i++) {
-        sum += weights[ids[i]];
-        if (sum >= sampler->top_p * all) {
-            *total = sum;
-            return i + 1;
+/* Moves to the front the fewest of the highest places whose masses together exceed `goal` (all n
+ * when they do not), the lowest of them last. Returns how many; *sum: their masses. */
+static size_t reach(uint64_t *places, size_t n, const float *weights, int64_t goal, int64_t *sum)
+{
+    enum { FEW = 16 };
+    size_t low = 0, high = n; /* the last one is in between; *sum is the mass before low */
+
+    *sum = 0;
+    while (high - low > FEW) {
+        uint64_t *at = places + low;
+        size_t range = high - low;
+        size_t above = split(at, range, median(at[0], at[range / 2], at[range - 1]));
+        int64_t more = add_up(weights, at, above);
+        if (*sum + more > goal) {
+            high = low + above;
+        } else {
+            low += above;
+            *sum += more;
         }
+    }
+    sort_few(places + low, high - low);
+    for (; low < high && *sum <= goal; low++)
+        *sum += mass(weights, places[low]);
+    return low;
+}
+
+/* Those that weigh at least min_p move to the front; how many. */
+static size_t heavy(uint64_t *places, size_t n, const float *weights, double min_p)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t moved = places[i];
+        places[kept] = moved;
+        kept += weights[id_at(moved)] >= min_p;
     }
     return kept;
 }
 
 uint32_t tf_sample(const struct tf_sampler *sampler, float *logits, uint32_t vocab,
                    const uint16_t *recent, size_t count, uint64_t seed, uint64_t stream,
-                   uint64_t index, uint32_t *scratch)
+                   uint64_t index, uint64_t *scratch)
 {
-    uint32_t *ids = scratch, kept = vocab;
-    double total, goal, sum = 0;
+    uint64_t *places = scratch;
+    size_t kept = vocab;
+    double goal;
+    int64_t sum;
+    float top;
 
     penalise(sampler, logits, vocab, recent, count, scratch);
-    if (sampler->temperature == 0)
-        return largest(logits, vocab);
+    top = tf_kernel->max(vocab, logits);
+    if (sampler->temperature == 0 || isinf(top)) /* a penalty below 1 can make it infinite */
+        return lowest_at(logits, vocab, top);
     for (uint32_t id = 0; id < vocab; id++)
-        ids[id] = id;
-    qsort_r(ids, vocab, sizeof(*ids), by_logit, logits);
-    if (sampler->top_k > 0 && sampler->top_k < kept)
-        kept = (uint32_t)sampler->top_k;
-    kept = weigh(sampler, logits, ids, kept);
-    kept = nucleus(sampler, logits, ids, kept, &total);
-    goal = tf_rng_uniform(seed, stream, index) * total;
-    for (uint32_t i = 0; i < kept; i++) {
-        sum += logits[ids[i]];
-        if (sum > goal)
-            return ids[i];
-    }
-    return ids[kept - 1];
+        places[id] = place(logits[id], id);
+    if (sampler->top_k > 0 && sampler->top_k < vocab)
+        kept = reach(places, vocab, NULL, (int64_t)sampler->top_k - 1, &sum);
+    tf_kernel->exp_sum(vocab, logits, logits, top, (float)fmin(1 / sampler->temperature, FLT_MAX));
+    if (sampler->min_p > 0)
+        kept = heavy(places, kept, logits, sampler->min_p);
+    sum = add_up(logits, places, kept);
+    goal = ceil(sampler->top_p * (double)sum) - 1; /* integers: to reach is to exceed one less */
+    if (sampler->top_p < 1)
+        kept = reach(places, kept, logits, goal > 0 ? (int64_t)goal : 0, &sum);
+    goal = tf_rng_uniform(seed, stream, index) * (double)sum;
+    kept = reach(places, kept, logits, (int64_t)goal, &sum);
+    return id_at(places[kept - 1]);
 }

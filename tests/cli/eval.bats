@@ -74,7 +74,7 @@ figure() {
 @test "--json: the schema first, then the figures in their order" {
     works tf-eval m.tfck text.txt --json --compare m.tfck
     keys=$(grep -o '"[a-z_]*":' <<<"$output" | tr -d '":' | paste -sd ' ')
-    wanted="schema model_digest tokens bytes nats_per_token perplexity bits_per_byte stderr window stride scored"
+    wanted="schema model_digest tokens bytes nats_per_token perplexity bits_per_byte stderr window stride scored weights"
     wanted+=" compare model_digest tokens mean_kl max_logit_difference same_argmax"
     [ "$keys" = "$wanted" ]
     holds '"schema": "tf-eval/1"'
@@ -123,6 +123,23 @@ figure() {
     awk -v kl="$(figure mean_kl)" -v same="$(figure same_argmax)" 'BEGIN { exit !(kl > 0 && same <= 1) }'
     fails 65 'plain.tfck: its tokenizer (256 tokens' tf-eval m.tfck text.txt --compare plain.tfck
     fails 66 'gone.tfck' tf-eval m.tfck text.txt --compare gone.tfck
+}
+
+@test "--weights: bf16 and int8 change the loss little, and the model compared with not at all" {
+    works tf-eval m.tfck text.txt
+    exact=$(figure nats_per_token)
+    [ "$(figure weights)" = f32 ]
+    works tf-eval m.tfck text.txt --weights f32
+    [ "$(figure nats_per_token)" = "$exact" ]
+    for weights in bf16 int8; do
+        works tf-eval m.tfck text.txt --weights "$weights" --compare m.tfck --fail-above kl=1e-4
+        [ "$(figure weights)" = "$weights" ]
+        awk -v exact="$exact" -v nats="$(figure nats_per_token)" -v logits="$(figure max_logit_difference)" \
+            'BEGIN { change = nats / exact - 1; exit change == 0 || change > 0.01 || change < -0.01 || logits == 0 }'
+        works tf-eval m.tfck text.txt --weights "$weights" --json
+        holds "\"weights\": \"$weights\""
+    done
+    fails 64 '--weights' tf-eval m.tfck text.txt --weights int4
 }
 
 @test "growth leaves every digit as it was" {

@@ -22,6 +22,26 @@ static struct tf_run *forward(struct tf_model *model, enum tf_run_mode mode)
     return run;
 }
 
+enum { HEAD_WIDTH = 4 };
+
+/* One layer of one token: the head is nearly all there is. */
+static struct tf_model *head_model(uint64_t vocab, uint64_t seq)
+{
+    struct tf_layer_shape layer = {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}};
+    const struct tf_shape shape = {.layers = 1,
+                                   .width = HEAD_WIDTH,
+                                   .heads = 1,
+                                   .vocab = vocab,
+                                   .seq = seq,
+                                   .rotary_base = 10000,
+                                   .tied = true,
+                                   .layer = &layer};
+    struct tf_model *model;
+    assert_ok(tf_model_new(&model, &shape, true, &err), &err);
+    small_fill(model);
+    return model;
+}
+
 /* L = weight x the sum of the losses, as a function of the residual stream after the last layer, of
  * the final norm and of the head: the part of the backward pass that is tf_loss's. */
 struct head_twin {
@@ -47,9 +67,9 @@ static double head_loss(const void *with)
     return twin->weight * sum;
 }
 
-static void check_gradients(void)
+/* Ends with the model. */
+static void check_gradients(struct tf_model *model)
 {
-    struct tf_model *model = small_model(TF_L2_NORM_GELU, false, true, 1);
     struct tf_run *run = forward(model, TF_RUN_TRAIN);
     const struct tf_table *head = model->head, *w = model->norm_weight, *b = model->norm_bias;
     const size_t C = head->cols;
@@ -67,7 +87,8 @@ static void check_gradients(void)
     assert_true(fabs(0.25 * sum / head_loss(&twin) - 1) < 1e-6);
     assert_slopes("residual stream", run->dx.at, run->dx.stride, head_loss, &twin, twin.last, ROWS,
                   C, 3);
-    assert_slopes("head", head->grad, head->stride, head_loss, &twin, twin.head, head->rows, C, 5);
+    assert_slopes("head", head->grad, head->stride, head_loss, &twin, twin.head, head->rows, C,
+                  head->rows * C / 80 | 1);
     assert_slopes("weight", w->grad, C, head_loss, &twin, twin.w, 1, C, 1);
     assert_slopes("bias", b->grad, C, head_loss, &twin, twin.b, 1, C, 1);
     double *const all[] = {twin.last, twin.head, twin.w, twin.b};
@@ -77,10 +98,22 @@ static void check_gradients(void)
     tf_model_free(model);
 }
 
+static void check_small_head(void)
+{
+    check_gradients(small_model(TF_L2_NORM_GELU, false, true, 1));
+}
+
 static void gradients_equal_the_twins_slopes(void **state)
 {
     (void)state;
-    each_kernel(check_gradients);
+    each_kernel(check_small_head);
+}
+
+/* A vocabulary of two whole pieces of the head and a ragged one. */
+static void pieces_of_the_head_join(void **state)
+{
+    (void)state;
+    check_gradients(head_model(2 * TF_HEAD_PIECE + 27, LENGTH));
 }
 
 /* Every mode gives the losses of its own logits, and each other's to the bit. */
@@ -230,40 +263,22 @@ static void chunks_do_not_show(void **state)
     each_kernel(check_chunks);
 }
 
-/* One layer of one token: the head is nearly all there is. */
-static struct tf_model *head_model(uint64_t vocab, uint64_t seq)
-{
-    struct tf_layer_shape layer = {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}};
-    const struct tf_shape shape = {.layers = 1,
-                                   .width = 2,
-                                   .heads = 1,
-                                   .vocab = vocab,
-                                   .seq = seq,
-                                   .rotary_base = 10000,
-                                   .tied = true,
-                                   .layer = &layer};
-    struct tf_model *model;
-    assert_ok(tf_model_new(&model, &shape, true, &err), &err);
-    small_fill(model);
-    return model;
-}
-
 /* A vocabulary so large that a run never holds all its logits. */
 static void large_vocabularies_go_in_chunks(void **state)
 {
     (void)state;
-    enum { LONG = 130, VOCAB = 20000 };
+    enum { LONG = 300, VOCAB = 65000 };
     uint16_t text[LONG + 1];
     float losses[LONG], logits[VOCAB];
     double *row = twin_new(VOCAB), sum = 0;
     struct tf_model *model = head_model(VOCAB, LONG);
     struct tf_run *run;
     assert_ok(tf_run_new(&run, model, TF_RUN_TRAIN, 1, LONG, &err), &err);
-    assert_int_equal(run->chunk, 64);
+    assert_int_equal(run->chunk, 258); /* 64 MiB of logits; the last chunk is of 42 rows */
     small_ids(text, LONG + 1, VOCAB, 1);
     tf_forward(run, text, 1, LONG, 0);
     tf_loss(run, text + 1, losses, 1);
-    for (size_t r = 0; r < LONG; r += 43) {
+    for (size_t r = 0; r < LONG; r += 77) {
         tf_logits(run, r, 1, logits);
         for (size_t v = 0; v < VOCAB; v++)
             row[v] = logits[v];
@@ -286,7 +301,7 @@ static void padded_ids_take_part(void **state)
     enum { VOCAB = 272, USED = 257, LONG = 9 };
     struct tf_model *model = head_model(VOCAB, LONG);
     for (size_t v = 0; v < VOCAB; v++)
-        memset(tf_table_row(model->embed, v), 0, 2 * sizeof(float)); /* all ids alike... */
+        memset(tf_table_row(model->embed, v), 0, HEAD_WIDTH * sizeof(float)); /* all ids alike... */
     model->norm_bias->value[0] = 1;
     uint16_t text[LONG + 1];
     float losses[LONG];
@@ -335,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_equal_the_twins_slopes),
+        cmocka_unit_test(pieces_of_the_head_join),
         cmocka_unit_test(losses_equal_the_naive_twin),
         cmocka_unit_test(far_logits_stay_finite),
         cmocka_unit_test(without_a_weight_nothing_goes_back),

@@ -77,11 +77,11 @@ static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micr
     struct tf_model *model = small_model(norm, tied, true, 1);
     struct tf_run *run = new_run(model, TF_RUN_TRAIN, micro, LENGTH + 2);
     uint16_t ids[6 * LENGTH], targets[6 * LENGTH];
-    small_ids(ids, 6 * LENGTH, SMALL_VOCAB, 1);
-    small_ids(targets, 6 * LENGTH, SMALL_VOCAB, 2);
-    small_step(run, ids, targets, 6, LENGTH, micro,
-               losses); /* and again: nothing of the first may be left */
-    small_step(run, ids, targets, 6, LENGTH, micro, losses);
+    for (uint64_t seed = 3; seed >= 2; seed--) { /* a first step, of which nothing is left */
+        small_ids(ids, 6 * LENGTH, SMALL_VOCAB, seed);
+        small_ids(targets, 6 * LENGTH, SMALL_VOCAB, seed + 1);
+        small_step(run, ids, targets, 6, LENGTH, micro, losses);
+    }
     tf_run_free(run);
     return model;
 }
@@ -106,6 +106,69 @@ static void micro_batches_give_the_bits_of_the_batch(void **state)
 {
     (void)state;
     each_kernel(check_micro_batches);
+}
+
+/* A step over text that repeats: few of the ids, `first` and those after it. */
+static void step_of_few_ids(struct tf_run *run, uint16_t first, size_t micro)
+{
+    uint16_t ids[6 * LENGTH], targets[6 * LENGTH];
+    float losses[6 * LENGTH];
+    small_ids(ids, 6 * LENGTH, 9, first);
+    small_ids(targets, 6 * LENGTH, SMALL_VOCAB, first + 1u);
+    for (size_t i = 0; i < 6 * LENGTH; i++)
+        ids[i] = (uint16_t)(ids[i] + first);
+    small_step(run, ids, targets, 6, LENGTH, micro, losses);
+}
+
+/* Frozen: 0: nothing, 1: the embedding, 2: every third table that decays. */
+static struct tf_model *frozen_model(bool tied, int which)
+{
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, tied, true, 1);
+    for (size_t i = 0; i < model->table_count; i++) {
+        struct tf_table *t = &model->tables[i];
+        t->frozen = which == 1 ? t == model->embed : which == 2 && i % 3 == 2 && t->decay;
+    }
+    return model;
+}
+
+static void litter_gradients(const struct tf_model *model)
+{
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        for (size_t k = 0; k < t->rows * t->cols && !t->frozen; k++)
+            t->grad[k / t->cols * t->stride + k % t->cols] = NAN;
+    }
+}
+
+/* The gradients of a step are those of a first one, whatever was there before: an earlier step with
+ * the same ids, with others, or with some of both, or no number at all. */
+static void check_steps(bool tied, int which, size_t micro)
+{
+    static const uint16_t earlier[] = {20, 5, 24};
+    struct tf_model *once = frozen_model(tied, which), *often = frozen_model(tied, which);
+    struct tf_run *first = new_run(once, TF_RUN_TRAIN, micro, LENGTH),
+                  *later = new_run(often, TF_RUN_TRAIN, micro, LENGTH);
+    first->chunk = later->chunk = 5;
+    step_of_few_ids(first, 20, micro);
+    for (size_t i = 0; i < sizeof earlier / sizeof *earlier; i++) {
+        step_of_few_ids(later, earlier[i], micro);
+        step_of_few_ids(later, 20, micro);
+        assert_same_gradients(often, once);
+    }
+    litter_gradients(often);
+    step_of_few_ids(later, 20, micro);
+    assert_same_gradients(often, once);
+    tf_run_free(first);
+    tf_run_free(later);
+    tf_model_free(once);
+    tf_model_free(often);
+}
+
+static void steps_leave_nothing_behind(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 12; i++)
+        check_steps(i % 2, i / 2 % 3, i < 6 ? 6 : 2);
 }
 
 static void kernels_do_not_show(void **state)
@@ -145,6 +208,50 @@ static void threads_do_not_show(void **state)
         models[i] = small_model(TF_L2_NORM_GELU, true, true, 1);
         struct tf_run *run = new_run(models[i], TF_RUN_TRAIN, MANY, LONG);
         small_step(run, ids, targets, MANY, LONG, MANY, losses[i]);
+        assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
+        assert_same_gradients(models[i], models[0]);
+        tf_run_free(run);
+    }
+    for (int i = 0; i < 3; i++)
+        tf_model_free(models[i]);
+    omp_set_num_threads(before);
+}
+
+/* Ids and a width so many that the threads share the two gradients of a tied embedding as well. */
+static struct tf_model *wide_model(void)
+{
+    struct tf_layer_shape layer = {{3, 3, 3, 3, 3}, {3, 3, 3, 3, 3}};
+    const struct tf_shape shape = {.layers = 1,
+                                   .width = 160,
+                                   .heads = 2,
+                                   .vocab = 400,
+                                   .seq = 200,
+                                   .rotary_base = 10000,
+                                   .tied = true,
+                                   .layer = &layer};
+    struct tf_model *model;
+    assert_ok(tf_model_new(&model, &shape, true, &err), &err);
+    small_fill(model);
+    return model;
+}
+
+static void threads_share_many_ids(void **state)
+{
+    (void)state;
+    enum { MANY = 2, LONG = 200, VOCAB = 400 };
+    uint16_t ids[MANY * LONG], targets[MANY * LONG];
+    float losses[3][MANY * LONG];
+    const int before = omp_get_max_threads();
+    struct tf_model *models[3];
+    small_ids(targets, MANY * LONG, VOCAB, 2);
+    for (size_t i = 0; i < MANY * LONG; i++)
+        ids[i] = (uint16_t)(i % 350 * 7 % VOCAB); /* 350 of them, 50 twice */
+    for (int i = 0; i < 3; i++) {
+        omp_set_num_threads(i + 1);
+        models[i] = wide_model();
+        struct tf_run *run = new_run(models[i], TF_RUN_TRAIN, 1, LONG);
+        small_step(run, ids, targets, MANY, LONG, 1, losses[i]);
+        assert_int_equal(run->input.count, 350);
         assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
         assert_same_gradients(models[i], models[0]);
         tf_run_free(run);
@@ -315,8 +422,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_equal_the_twins_slopes),
         cmocka_unit_test(micro_batches_give_the_bits_of_the_batch),
+        cmocka_unit_test(steps_leave_nothing_behind),
         cmocka_unit_test(kernels_do_not_show),
         cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(threads_share_many_ids),
         cmocka_unit_test(frozen_tables_take_no_gradient),
         cmocka_unit_test(zero_keys_change_nothing),
         cmocka_unit_test(a_copied_cache_goes_on),

@@ -1,7 +1,7 @@
 /* Pattention against its naive twin, forward and backward, for all three normalisations. */
 #include "twin.h"
 
-#include "nn/pattention.h"
+#include "nn/attention.h"
 
 #include <omp.h>
 
@@ -15,6 +15,7 @@ struct fixture {
     struct tf_matrix x, y, g, dx;
     struct tf_scores scores;
     struct tf_pattention_back back;
+    float *packed_g, *packed_x;
     struct tf_scratch scratch;
     struct tf_arena memory;
 };
@@ -26,8 +27,7 @@ static float *take(struct fixture *f, size_t rows, size_t stride)
 
 static void take_all(struct fixture *f)
 {
-    const size_t rows = f->rows, N = f->N, C = f->C, wide = tf_table_stride(N);
-    const size_t threads = (size_t)omp_get_max_threads();
+    const size_t rows = f->rows, N = f->N, C = f->C;
     struct tf_table *const tables[] = {&f->keys, &f->values};
     for (size_t i = 0; i < 2; i++) {
         tables[i]->value = take(f, N, tables[i]->stride);
@@ -36,20 +36,15 @@ static void take_all(struct fixture *f)
     struct tf_matrix *const all[] = {&f->x, &f->y, &f->g, &f->dx};
     for (size_t i = 0; i < 4; i++) /* strides of all kinds */
         *all[i] = (struct tf_matrix){take(f, rows, C + i), C + i};
-    f->pack = (struct tf_pattention_pack){take(f, 1, tf_packed_size(C, N)),
-                                          take(f, 1, tf_packed_size(N, C))};
-    f->scores = (struct tf_scores){take(f, rows, wide), wide, take(f, rows, 2)};
-    f->back = (struct tf_pattention_back){
-        .s = take(f, rows, wide),
-        .da = take(f, rows, wide),
-        .stride = wide,
-        .values = take(f, 1, tf_packed_size(C, N)),
-        .keys = take(f, 1, tf_packed_size(N, C)),
-        .g = take(f, 1, tf_packed_size(rows, C)),
-        .x = take(f, 1, tf_packed_size(rows, C)),
-    };
-    f->scratch.thread_size = (rows < 112 ? rows : 112) * wide;
-    f->scratch.thread = take(f, threads, f->scratch.thread_size);
+    f->pack = (struct tf_pattention_pack){.keys = take(f, 1, tf_pattention_pack_size(N, C)),
+                                          .values = take(f, 1, tf_pattention_pack_size(N, C))};
+    f->scores = (struct tf_scores){{take(f, rows, N + 3), N + 3}, take(f, rows, 2)};
+    f->back = (struct tf_pattention_back){take(f, 1, tf_left_size(rows, N)),
+                                          take(f, 1, tf_left_size(rows, N)), rows};
+    f->packed_g = take(f, 1, tf_packed_size(rows, C));
+    f->packed_x = take(f, 1, tf_packed_size(rows, C));
+    f->scratch.piece = ((rows < TF_BLOCK_ROWS ? rows : TF_BLOCK_ROWS) + 1) * tf_table_stride(N);
+    f->scratch.all = take(f, (size_t)omp_get_max_threads(), f->scratch.piece);
 }
 
 static void fill(float *to, size_t rows, size_t cols, size_t stride, float size, uint64_t seed)
@@ -75,18 +70,53 @@ static void begin(struct fixture *f, enum tf_norm norm, size_t rows, size_t N, s
     fill(f->g.at, rows, C, f->g.stride, 1, 4);
 }
 
-static void forward(struct fixture *f)
+static const struct tf_matrix none = {NULL, 0};
+
+/* y = the layer's answer, plus the residual; the threads take blocks of rows. */
+static void answer(struct fixture *f, struct tf_matrix y, struct tf_matrix residual,
+                   struct tf_scores kept)
 {
-    const struct tf_matrix none = {NULL, 0};
-    tf_pattention_pack(&f->pack, &f->layer);
-    tf_pattention_forward(&f->layer, f->norm, &f->pack, f->rows, f->x, f->y, none, &f->scores,
-                          &f->scratch);
+#pragma omp parallel
+    {
+        tf_pattention_pack(&f->pack, &f->layer);
+#pragma omp barrier
+        const struct tf_blocks blocks = tf_row_blocks(f->rows);
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < blocks.count; i++) {
+            const size_t first = tf_block_start(&blocks, i);
+            tf_pattention_forward(&f->layer, f->norm, &f->pack,
+                                  tf_block_start(&blocks, i + 1) - first, tf_rows_from(f->x, first),
+                                  tf_rows_from(y, first), tf_rows_from(residual, first),
+                                  tf_scores_from(kept, first), tf_scratch_piece(&f->scratch));
+        }
+    }
 }
 
+static void forward(struct fixture *f)
+{
+    answer(f, f->y, none, f->scores);
+}
+
+/* dx and the tables' gradients are set, or added to. */
 static void backward(struct fixture *f, bool add)
 {
-    tf_pattention_backward(&f->layer, f->norm, f->rows, f->x, f->g, f->dx, add, &f->scores,
-                           &f->back);
+#pragma omp parallel
+    {
+        tf_pattention_pack_back(&f->pack, &f->layer);
+        tf_pack(f->packed_g, tf_view(f->g.at, f->g.stride), f->rows, f->C);
+        tf_pack(f->packed_x, tf_view(f->x.at, f->x.stride), f->rows, f->C);
+#pragma omp barrier
+        const struct tf_blocks blocks = tf_row_blocks(f->rows);
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < blocks.count; i++) {
+            const size_t first = tf_block_start(&blocks, i);
+            tf_pattention_backward(
+                &f->layer, f->norm, &f->pack, first, tf_block_start(&blocks, i + 1) - first,
+                tf_rows_from(f->g, first), tf_rows_from(f->dx, first), add,
+                tf_scores_from(f->scores, first), &f->back, tf_scratch_piece(&f->scratch));
+        }
+        tf_pattention_gradients(&f->layer, &f->back, f->packed_g, f->packed_x, add);
+    }
 }
 
 /* The fixture in doubles. */
@@ -291,7 +321,7 @@ static void check_inference(void)
         struct fixture f;
         begin(&f, norm, 101, 37, 18);
         forward(&f);
-        tf_pattention_forward(&f.layer, norm, &f.pack, f.rows, f.x, f.dx, f.g, NULL, &f.scratch);
+        answer(&f, f.dx, f.g, (struct tf_scores){none, NULL});
         for (size_t r = 0; r < f.rows; r++)
             for (size_t c = 0; c < f.C; c++)
                 assert_true(f.dx.at[r * f.dx.stride + c] ==
@@ -306,7 +336,57 @@ static void inference_gives_the_same_bits(void **state)
     each_kernel(check_inference);
 }
 
-/* dx is set or added to; gradients are added to; frozen tables' stay as they are. */
+/* A few rows in three steps, into y. */
+static void answer_few(struct fixture *f, struct tf_matrix residual)
+{
+#pragma omp parallel
+    {
+        tf_pattention_ask(&f->layer, &f->pack, f->rows, f->x, f->scores.a);
+#pragma omp barrier
+        tf_pattention_activate(&f->layer, f->norm, &f->pack, f->rows, f->scores.a);
+#pragma omp barrier
+        tf_pattention_answer(&f->layer, &f->pack, f->rows, f->scores.a, f->y, residual);
+    }
+}
+
+static void check_few_rows_of(struct fixture *f, struct tf_matrix residual)
+{
+    const int before = omp_get_max_threads();
+    const size_t size = f->rows * f->y.stride * sizeof(float);
+    float *want = tf_new(f->rows * f->y.stride, sizeof *want, "test", NULL);
+    assert_non_null(want);
+    fill(f->y.at, f->rows, f->y.stride, f->y.stride, 1, 5);
+    answer(f, f->y, residual, f->scores);
+    memcpy(want, f->y.at, size);
+    for (int threads = 1; threads <= 3; threads++) {
+        omp_set_num_threads(threads);
+        fill(f->y.at, f->rows, f->y.stride, f->y.stride, 1, 5);
+        answer_few(f, residual);
+        assert_memory_equal(f->y.at, want, size); /* what lies between the rows too */
+    }
+    omp_set_num_threads(before);
+    tf_free(want);
+}
+
+static void check_few_rows(void)
+{
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+        for (size_t rows = 1; rows <= 16; rows++) {
+            struct fixture f; /* many tokens or few, wide or narrow */
+            begin(&f, norm, rows, rows % 2 ? 301 : 5, rows % 3 ? 130 : 3);
+            check_few_rows_of(&f, none);
+            check_few_rows_of(&f, f.g);
+            tf_arena_fini(&f.memory);
+        }
+}
+
+static void few_rows_give_the_same_bits(void **state)
+{
+    (void)state;
+    each_kernel(check_few_rows);
+}
+
+/* dx and gradients are set or added to; frozen tables' stay as they are. */
 static void gradients_add_up_and_frozen_ones_rest(void **state)
 {
     (void)state;
@@ -316,6 +396,8 @@ static void gradients_add_up_and_frozen_ones_rest(void **state)
     forward(&once);
     forward(&twice);
     fill(once.dx.at, once.rows, once.C, once.dx.stride, NAN, 1); /* set, not added to */
+    fill(once.keys.grad, once.N, once.C, once.keys.stride, NAN, 1);
+    fill(once.values.grad, once.N, once.C, once.values.stride, NAN, 1);
     backward(&once, false);
     backward(&twice, true);
     backward(&twice, true);
@@ -346,8 +428,7 @@ static void gradients_add_up_and_frozen_ones_rest(void **state)
     tf_arena_fini(&twice.memory);
 }
 
-/* Everything of one pass, with so many threads. Of many rows each thread takes some; of few they
- * share the columns. */
+/* Everything of one pass, with so many threads: many rows or many tokens. */
 static void run_threads(struct fixture *f, enum tf_norm norm, bool many, int threads)
 {
     omp_set_num_threads(threads);
@@ -394,6 +475,7 @@ int main(void)
         cmocka_unit_test(zero_scores_give_zeros),
         cmocka_unit_test(large_scores_stay_finite),
         cmocka_unit_test(inference_gives_the_same_bits),
+        cmocka_unit_test(few_rows_give_the_same_bits),
         cmocka_unit_test(gradients_add_up_and_frozen_ones_rest),
         cmocka_unit_test(threads_do_not_show),
         cmocka_unit_test(names_are_the_papers),

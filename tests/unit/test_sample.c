@@ -1,6 +1,8 @@
 /* Sampling: draws from known distributions. */
 #include "unit.h"
 
+#include "base/fmath.h"
+#include "base/rng.h"
 #include "train/generate.h"
 
 enum { DRAWS = 4000 };
@@ -15,7 +17,7 @@ static void draw(struct tf_sampler sampler, int counts[5])
     memset(counts, 0, 5 * sizeof *counts);
     for (uint64_t i = 0; i < DRAWS; i++) {
         float logits[5];
-        uint32_t scratch[5];
+        uint64_t scratch[5];
         for (int id = 0; id < 5; id++)
             logits[id] = 3 + logf(shares[id]);
         counts[tf_sample(&sampler, logits, 5, NULL, 0, 1, 2, i, scratch)]++;
@@ -96,7 +98,7 @@ static uint32_t greedy(struct tf_sampler sampler, const float *logits, uint32_t 
                        const uint16_t *recent, size_t count)
 {
     float copy[8];
-    uint32_t scratch[8];
+    uint64_t scratch[8];
 
     sampler.temperature = 0;
     memcpy(copy, logits, vocab * sizeof *copy);
@@ -128,13 +130,152 @@ static void test_greedy_and_penalty(void **state)
     assert_int_equal(greedy(sampler, down, 4, recent, 4), 2); /* -4, -6, -3 */
 }
 
+/* A finite logit that the penalty carries past what a float holds is still the likeliest. */
+static void test_overflow(void **state)
+{
+    static const uint16_t recent[] = {1};
+    struct tf_sampler sampler = plain;
+    float logits[] = {1, 3e38f, 2};
+    uint64_t scratch[3];
+    (void)state;
+
+    sampler.repeat_penalty = 0.5;
+    sampler.repeat_last = 1;
+    assert_int_equal(tf_sample(&sampler, logits, 3, recent, 1, 1, 2, 3, scratch), 1);
+}
+
+/* ---- the naive twin: sort everything ---- */
+
+enum { MOST = 50304 };
+
+static const float *sorted_by; /* for qsort */
+
+static int by_logit(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    if (sorted_by[x] != sorted_by[y])
+        return sorted_by[x] > sorted_by[y] ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* The weights of the sorted ids that top-k and min-p leave; how many. */
+static uint32_t twin_weigh(const struct tf_sampler *sampler, const float *logits,
+                           const uint32_t *ids, uint32_t vocab, float *weights)
+{
+    uint32_t most = vocab;
+
+    if (sampler->top_k > 0 && sampler->top_k < vocab)
+        most = (uint32_t)sampler->top_k;
+    for (uint32_t i = 0; i < most; i++) {
+        double distance = (double)logits[ids[i]] - (double)logits[ids[0]];
+        weights[i] = (float)tf_exp(distance / sampler->temperature);
+        if (weights[i] < sampler->min_p)
+            return i;
+    }
+    return most;
+}
+
+/* What tf_sample is to choose, without a repetition penalty. */
+static uint32_t twin(const struct tf_sampler *sampler, const float *logits, uint32_t vocab,
+                     double random)
+{
+    static uint32_t ids[MOST];
+    static float weights[MOST];
+    uint32_t kept, n, chosen;
+    double all = 0, sum = 0, part = 0;
+
+    for (uint32_t id = 0; id < vocab; id++)
+        ids[id] = id;
+    sorted_by = logits;
+    qsort(ids, vocab, sizeof *ids, by_logit);
+    if (sampler->temperature == 0)
+        return ids[0];
+    kept = twin_weigh(sampler, logits, ids, vocab, weights);
+    for (uint32_t i = 0; i < kept; i++)
+        all += weights[i];
+    for (n = 0; n < kept && (n == 0 || sum < sampler->top_p * all); n++)
+        sum += weights[n];
+    for (chosen = 0; chosen < n && part <= random * sum; chosen++)
+        part += weights[chosen];
+    return ids[chosen - 1];
+}
+
+/* One of `count` numbers. */
+static double choice(const double *from, size_t count, uint64_t i)
+{
+    return from[(size_t)((noise(i) + 1) / 2 * (float)count) % count];
+}
+#define CHOICE(i, ...) \
+    choice((const double[]){__VA_ARGS__}, sizeof((const double[]){__VA_ARGS__}) / sizeof(double), i)
+
+/* Near or far apart, some alike, some without hope. */
+static void fill(float *logits, uint32_t vocab, uint64_t test)
+{
+    uint64_t at = test * MOST;
+    float spread = (float)CHOICE(at, 0.01, 1, 5, 30, 1000), steps = (float)CHOICE(at + 1, 0, 1, 4);
+    double hopeless = CHOICE(at + 2, 0, 0, 0.3);
+
+    for (uint32_t id = 0; id < vocab; id++) {
+        float share = noise(at + 3 + id);
+        logits[id] = spread * (steps > 0 ? roundf(steps * share) / steps : share);
+        if (id > 0 && noise(at + 7 + 2 * id) + 1 < 2 * hopeless)
+            logits[id] = -INFINITY;
+    }
+}
+
+static void compare(uint32_t vocab, uint64_t test)
+{
+    static float logits[MOST];
+    static uint64_t scratch[MOST];
+    const uint64_t at = (test + 1) << 32, seed = 3, stream = 5;
+    const struct tf_sampler sampler = {
+        .temperature = CHOICE(at, 0, 1e-320, 1e-30, 0.5, 1, 1, 3, 100),
+        .top_k = (uint64_t)CHOICE(at + 1, 0, 0, 1, 2, 7, (double)(vocab / 2), vocab, vocab + 1),
+        .top_p = CHOICE(at + 2, 0, 0.1, 0.5, 0.9, 0.999, 1, 1, 1),
+        .min_p = CHOICE(at + 3, 0, 0, 0, 1e-6, 0.05, 0.5, 1),
+        .repeat_penalty = 1,
+    };
+    uint32_t wanted, got;
+
+    fill(logits, vocab, test);
+    wanted = twin(&sampler, logits, vocab, tf_rng_uniform(seed, stream, test));
+    got = tf_sample(&sampler, logits, vocab, NULL, 0, seed, stream, test, scratch);
+    if (got != wanted)
+        fail_msg("case %llu of %u ids, temperature %g, top-k %llu, top-p %g, min-p %g: %u, not %u",
+                 (unsigned long long)test, vocab, sampler.temperature,
+                 (unsigned long long)sampler.top_k, sampler.top_p, sampler.min_p, got, wanted);
+}
+
+static void compare_many(void)
+{
+    static const uint32_t sizes[] = {1, 2, 3, 16, 17, 33, 256, 257};
+    const size_t count = sizeof sizes / sizeof *sizes;
+
+    for (uint64_t test = 0; test < 8000; test++)
+        compare(sizes[test % count], test);
+}
+
+static void test_twin(void **state)
+{
+    (void)state;
+    each_kernel(compare_many);
+}
+
+static void test_twin_large(void **state)
+{
+    (void)state;
+    for (uint64_t test = 0; test < 40; test++)
+        compare(MOST, test);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draw),
-        cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_greedy_and_penalty),
+        cmocka_unit_test(test_draw),       cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_order),      cmocka_unit_test(test_greedy_and_penalty),
+        cmocka_unit_test(test_overflow),   cmocka_unit_test(test_twin),
+        cmocka_unit_test(test_twin_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,35 +45,50 @@ static void exp_is_within_an_ulp(void **state)
     each_kernel(check_exp);
 }
 
-static void check_gelu(void)
+/* What gelu and its slope at x[0..N) are off by, at worst, added to worst[2]: the value in ulps as
+ * long as the tail is a normal number; the slope, which has a zero near -0.75, against the size of
+ * its terms. */
+static void gelu_errors(const float *x, double worst[2])
 {
-    float x[N], y[N], s[N], slope[N], one[N];
-    double worst = 0, worst_slope = 0;
+    float y[N], s[N], slope[N], one[N];
     for (int i = 0; i < N; i++)
         one[i] = 1;
+    tf_kernel->gelu(N, y, x, 1);
+    tf_kernel->gelu_back(N, s, slope, x, 1, one);
+    assert_memory_equal(s, y, sizeof s);
+    for (int i = 0; i < N; i++) {
+        const double z = x[i], truth = gelu_slope(z);
+        const double density = fabs(z) * exp(-0.5 * z * z) / sqrt(2 * M_PI);
+        if (fabs(gelu(z)) > 1.6e-37)
+            worst[0] = fmax(worst[0], ulps(y[i], gelu(z)));
+        if (density > 1.6e-37)
+            worst[1] = fmax(worst[1], fabs(slope[i] - truth) / fmax(density, fabs(truth)) * 0x1p24);
+    }
+}
+
+static void check_gelu(void)
+{
+    float x[N], y[N], slope[N];
+    double worst[2] = {0, 0};
     for (int at = -15; at < 15; at++) {
         for (int i = 0; i < N; i++)
             x[i] = (float)at + (float)i / N;
-        tf_kernel->gelu(N, y, x, 1);
-        tf_kernel->gelu_back(N, s, slope, x, 1, one);
-        assert_memory_equal(s, y, sizeof s);
-        for (int i = 0; i < N; i++) {
-            /* Relative where the value is a normal number; the slope has a zero near -0.75, so
-             * against the size of its terms. */
-            const double density =
-                fabs((double)x[i]) * exp(-0.5 * x[i] * (double)x[i]) / sqrt(2 * M_PI);
-            if (fabs(gelu(x[i])) > 1e-36)
-                worst = fmax(worst, ulps(y[i], gelu(x[i])));
-            if (density > 1e-36)
-                worst_slope = fmax(worst_slope, fabs(slope[i] - gelu_slope(x[i])) /
-                                                    fmax(density, fabs(gelu_slope(x[i]))) * 0x1p24);
-        }
+        gelu_errors(x, worst);
     }
-    if (!(worst < 4 && worst_slope < 7))
-        fail_msg("gelu off by %g ulp, its slope by %g", worst, worst_slope);
-    const float special[] = {0, -0.0f, -30, 30, NAN};
-    tf_kernel->gelu(5, y, special, 1);
-    assert_true(y[0] == 0 && y[1] == 0 && y[2] == 0 && y[3] == 30 && isnan(y[4]));
+    for (int exponent = -30; exponent < 1; exponent++) { /* small ones, of both signs */
+        for (int i = 0; i < N; i++)
+            x[i] = ldexpf(i % 2 ? 1 + (float)i / N : -1 - (float)i / N, exponent);
+        gelu_errors(x, worst);
+    }
+    if (!(worst[0] < 4 && worst[1] < 7))
+        fail_msg("gelu off by %g ulp, its slope by %g", worst[0], worst[1]);
+    const float special[] = {0, -0.0f, -30, 30, -INFINITY, INFINITY, NAN};
+    const float one[] = {1, 1, 1, 1, 1, 1, 1};
+    tf_kernel->gelu_back(7, y, slope, special, 1, one);
+    assert_true(y[0] == 0 && y[1] == 0 && y[2] == 0 && y[3] == 30);
+    assert_true(y[4] == 0 && y[5] == INFINITY && isnan(y[6]));
+    assert_true(slope[0] == 0.5f && slope[1] == 0.5f && slope[2] == 0 && slope[3] == 1);
+    assert_true(slope[4] == 0 && slope[5] == 1 && isnan(slope[6]));
 }
 
 static void gelu_and_its_slope(void **state)
