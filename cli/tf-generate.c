@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cli/opt.h"
 #include "cli/ui.h"
+#include "nn/precision.h"
 #include "text/json.h"
 #include "train/generate.h"
 #include "train/modelio.h"
@@ -18,6 +19,7 @@ static struct {
     struct tf_sampler sampler;
     struct tf_opt_list stop;
     bool ignore_end, echo;
+    int weights; /* enum tf_precision */
 } given = {.tokens = 256,
            .samples = 1,
            .seed = 1,
@@ -46,6 +48,8 @@ static const struct tf_opt options[] = {
     {"stop", 0, TF_OPT_LIST, &given.stop, "TEXT", "end before this text; may be given again", NULL,
      0, 0},
     {"seed", 0, TF_OPT_UINT, &given.seed, "S", "same seed, same text (default 1)", NULL, 0, 0},
+    {"weights", 0, TF_OPT_CHOICE, &given.weights, "TYPE",
+     "hold the weights as this; the narrower, the faster (default f32)", "f32|bf16|int8", 0, 0},
     {"ignore-end", 0, TF_OPT_FLAG, &given.ignore_end, NULL, "go on past the document separator",
      NULL, 0, 0},
     {"echo", 0, TF_OPT_FLAG, &given.echo, NULL, "print the prompt before its continuation", NULL, 0,
@@ -248,8 +252,10 @@ static enum tf_code plan_memory(struct job *job, uint64_t limit, struct tf_err *
 
     for (size_t p = 0; p < job->prompt_count; p++)
         longest = job->prompts[p].size > longest ? job->prompts[p].size : longest;
-    if (!code)
+    if (!code) {
+        model->precision = (enum tf_precision)given.weights;
         code = tf_generate_plan(&pass, model, given.samples, longest + given.tokens, err);
+    }
     if (!code)
         job->memory = model->bytes_weights + pass;
     tf_model_free(model);
@@ -366,6 +372,7 @@ static enum tf_code run(struct job *job, const char *path, struct tf_err *err)
     code = tf_model_load(&job->model, &job->checkpoint, false, err);
     if (code)
         return code;
+    tf_model_round(job->model, (enum tf_precision)given.weights);
     job->generated = tf_new(given.samples, sizeof *job->generated, "samples", err);
     if (job->generated == NULL)
         return TF_MEMORY;

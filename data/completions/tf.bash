@@ -18,7 +18,7 @@ _tf_options() {
     tf-generate)
         echo -o --output -f --force --dry-run --set --max-memory --json
         echo -p --prompt --prompts -n --tokens --samples --temperature --top-k --top-p --min-p --repeat-penalty
-        echo --repeat-last --stop --ignore-end --echo --seed
+        echo --repeat-last --stop --ignore-end --echo --seed --weights
         ;;
     tf-inspect)
         echo -o --output -f --force -n --dry-run --max-memory --json

@@ -191,3 +191,19 @@ $one" ]
     fails 65 'text' tf-generate text
     fails 71 'limit is 1024' tf-generate m.tfck --max-memory 1K
 }
+
+@test "--weights: the same text at any number of threads and from any build" {
+    for weights in f32 bf16 int8; do
+        works tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights"
+        text=$output
+        works tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights" --threads 1
+        [ "$output" = "$text" ]
+        TF_CPU=x86-64-v3 run tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights"
+        [ "$status" -eq 64 ] || [ "$output" = "$text" ]
+    done
+    works tf-generate m.tfck -p 'Once upon' -n 60 --weights f32
+    text=$output
+    works tf-generate m.tfck -p 'Once upon' -n 60
+    [ "$output" = "$text" ]
+    fails 64 '--weights' tf-generate m.tfck --weights f16
+}

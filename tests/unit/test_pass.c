@@ -1,6 +1,7 @@
 /* Passes of the whole model, against the naive twin and against each other. */
 #include "small_model.h"
 
+#include "nn/precision.h"
 #include "nn/run.h"
 
 #include <omp.h>
@@ -417,6 +418,38 @@ static void refresh_shows_changed_weights(void **state)
     tf_model_free(model);
 }
 
+/* A model rounded to bf16 or int8 runs on narrow weights when it decodes, and gives the bits of its
+ * floats: whole passes, a few rows, and one at a time. */
+static void narrow_weights_give_the_bits_of_rounded_ones(void **state)
+{
+    (void)state;
+    for (enum tf_precision precision = TF_PRECISION_F32; precision <= TF_PRECISION_INT8;
+         precision++)
+        for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+            struct tf_model *model = small_model(norm, norm != TF_SOFTMAX, false, 3);
+            float logits[2][LENGTH * SMALL_VOCAB];
+            uint16_t ids[LENGTH];
+            small_ids(ids, LENGTH, SMALL_VOCAB, 5);
+            tf_model_round(model, precision);
+            struct tf_run *whole = new_run(model, TF_RUN_SCORE, 1, LENGTH),
+                          *cached = new_run(model, TF_RUN_CACHE, 1, LENGTH);
+            tf_forward(whole, ids, 1, LENGTH, 0);
+            tf_logits(whole, 0, LENGTH, logits[0]);
+            tf_forward(cached, ids, 1, LENGTH, 0);
+            tf_logits(cached, 0, LENGTH, logits[1]);
+            assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+            memset(logits[1], 0, sizeof logits[1]);
+            for (size_t t = 0; t < LENGTH; t++) {
+                tf_forward(cached, ids + t, 1, 1, t);
+                tf_logits(cached, 0, 1, logits[1] + t * SMALL_VOCAB);
+            }
+            assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+            tf_run_free(whole);
+            tf_run_free(cached);
+            tf_model_free(model);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +463,7 @@ int main(void)
         cmocka_unit_test(zero_keys_change_nothing),
         cmocka_unit_test(a_copied_cache_goes_on),
         cmocka_unit_test(refresh_shows_changed_weights),
+        cmocka_unit_test(narrow_weights_give_the_bits_of_rounded_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
