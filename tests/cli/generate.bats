@@ -198,8 +198,8 @@ $one" ]
         text=$output
         works tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights" --threads 1
         [ "$output" = "$text" ]
-        TF_CPU=x86-64-v3 run tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights"
-        [ "$status" -eq 64 ] || [ "$output" = "$text" ]
+        run --separate-stderr env TF_CPU=x86-64 tf-generate m.tfck -p 'Once upon' -n 60 --weights "$weights"
+        [ "$status" -eq 64 ] || [ "$output" = "$text" ] # 64: another kind of processor
     done
     works tf-generate m.tfck -p 'Once upon' -n 60 --weights f32
     text=$output
