@@ -86,17 +86,16 @@ TF_INLINE size_t few_strips(enum tf_precision type, size_t mr, size_t side, size
 TF_INLINE void few_tile(enum tf_precision type, size_t mr, size_t side, size_t k, const float *x,
                         const uint8_t *at, size_t next, float *c, size_t ldc, bool add)
 {
-    const size_t row = TF_NR * tf_precision_size(type), ahead = TF_AHEAD / side;
+    const size_t row = TF_NR * tf_precision_size(type);
+    size_t p = 0, ahead = TF_AHEAD / side, end = k > ahead / row ? k - ahead / row : 0;
     vf sum[TF_SIDE * TF_MR * TF_NV];
     for (size_t q = 0, s = 0; q < side; q++)
         for (size_t i = 0; i < mr; i++)
             for (size_t j = 0; j < TF_NV; j++, s++)
                 sum[s] = add ? vf_load(c + i * ldc + q * TF_NR + j * TF_WIDTH) : vf_set(0);
-    size_t p = 0;
-    if (k > ahead / row)
-        p = few_strips(type, mr, side, 0, k - ahead / row, x, at, next, ahead, sum);
-    /* Behind the last rows of these panels come those that are next to them. */
-    p = few_strips(type, mr, side, p, k, x, at, next, ahead + (side - 1) * next, sum);
+    /* Behind the last rows of these panels come the panels that are next to them. */
+    for (int part = 0; part < 2; part++, end = k, ahead += (side - 1) * next)
+        p = few_strips(type, mr, side, p, end, x, at, next, ahead, sum);
     for (; p < k; p++)
         few_step(type, mr, side, x + p * mr, at + p * row, next, sum);
     for (size_t q = 0, s = 0; q < side; q++)
@@ -109,10 +108,11 @@ TF_INLINE void few_tile(enum tf_precision type, size_t mr, size_t side, size_t k
 TF_INLINE size_t few_panels(enum tf_precision type, size_t m, size_t left, size_t k, const float *x,
                             const uint8_t *at, size_t next, float *c, size_t ldc, bool add)
 {
-    switch (left < 2 ? 0 : m == 1 && left < TF_SIDE ? 0 : m) {
-    case 1:
+    if (m == 1 && left >= TF_SIDE) {
         few_tile(type, 1, TF_SIDE, k, x, at, next, c, ldc, add);
         return TF_SIDE;
+    }
+    switch (left >= 2 ? m : 0) {
         /* clang-format off */
 #define TF_CASE(n) case n: few_tile(type, n, 2, k, x, at, next, c, ldc, add); return 2;
 #if TF_SIDE_ROWS >= 4

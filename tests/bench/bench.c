@@ -28,6 +28,12 @@ double bench_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+void bench_give_up(const char *why)
+{
+    fprintf(stderr, "bench: %s\n", why);
+    exit(1);
+}
+
 static double time_runs(const struct contender *c, size_t repeats)
 {
     const double start = bench_seconds();
@@ -83,10 +89,8 @@ struct spread bench_ratio(const struct contender *a, const struct contender *b, 
 float *bench_numbers(size_t count)
 {
     float *numbers = tf_new(count, sizeof *numbers, "benchmark", NULL);
-    if (!numbers) {
-        fputs("bench: out of memory\n", stderr);
-        exit(71);
-    }
+    if (!numbers)
+        bench_give_up("out of memory");
     uint64_t state = count;
     for (size_t i = 0; i < count; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;

@@ -32,6 +32,9 @@ struct spread bench_ratio(const struct contender *a, const struct contender *b, 
 /* Monotonic. */
 double bench_seconds(void);
 
+/* Says why on stderr, and ends the program. */
+_Noreturn void bench_give_up(const char *why);
+
 /* Floats between -1 and 1, the same every time, aligned for the kernels; never freed. Ends the
  * program when there is no memory. */
 float *bench_numbers(size_t count);

@@ -61,7 +61,7 @@ static void run_read(void *arg)
     const struct limits *limit = bench_limits();
 #pragma omp parallel
     {
-        const size_t piece = BYTES / sizeof(float) / (size_t)omp_get_num_threads() / 256 * 256;
+        const size_t piece = BYTES / 256 / (size_t)omp_get_num_threads() * 64;
         const float *from = (const float *)(const void *)p->packed;
         limit->read(from + (size_t)omp_get_thread_num() * piece, piece);
     }

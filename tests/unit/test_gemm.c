@@ -350,9 +350,12 @@ static void scales_of_two_leave_every_bit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_equal_the_naive_twin), cmocka_unit_test(threads_do_not_show),
-        cmocka_unit_test(parts_of_a_packed_matrix),      cmocka_unit_test(packing_of_any_view),
-        cmocka_unit_test(left_hand_sides_by_rows),       cmocka_unit_test(blocks_share_the_whole),
+        cmocka_unit_test(products_equal_the_naive_twin),
+        cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(parts_of_a_packed_matrix),
+        cmocka_unit_test(packing_of_any_view),
+        cmocka_unit_test(left_hand_sides_by_rows),
+        cmocka_unit_test(blocks_share_the_whole),
         cmocka_unit_test(narrow_products_equal_the_naive_twin),
         cmocka_unit_test(scales_of_two_leave_every_bit),
     };
