@@ -121,7 +121,7 @@ TF_INLINE size_t few_panels(enum tf_precision type, size_t m, size_t left, size_
 #if TF_SIDE_ROWS >= 3
         TF_CASE(3)
 #endif
-        TF_CASE(2)
+        TF_CASE(2) TF_CASE(1)
         /* clang-format on */
 #undef TF_CASE
     }

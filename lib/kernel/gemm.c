@@ -5,10 +5,13 @@
 
 /* No build has deeper blocks of k. */
 #define MOST_DEPTH 384
-/* Blocks a thread, where there is enough to share. */
+/* Blocks of rows a thread, where there is enough to share. */
 #define PIECES 6
 /* Side of the squares in which a transposed matrix is packed. */
 #define SQUARE 4
+/* Floats of a cache line: what is read of a column in one go, so that what is written meanwhile
+ * stays in the L1 cache. */
+#define LINE 16
 
 typedef float quad __attribute__((vector_size(SQUARE * sizeof(float))));
 
@@ -57,9 +60,10 @@ static void pack_columns(float *to, const float *from, size_t cs, size_t rows, s
 {
     const size_t nr = tf_kernel->nr;
     const size_t whole_rows = rows / SQUARE * SQUARE, whole = count / SQUARE * SQUARE;
-    for (size_t j = 0; j < whole; j += SQUARE)
-        for (size_t p = 0; p < whole_rows; p += SQUARE)
-            transpose_square(to + p * nr + j, nr, from + j * cs + p, cs);
+    for (size_t line = 0; line < whole_rows; line += LINE)
+        for (size_t j = 0; j < whole; j += SQUARE)
+            for (size_t p = line; p < smaller(line + LINE, whole_rows); p += SQUARE)
+                transpose_square(to + p * nr + j, nr, from + j * cs + p, cs);
     for (size_t p = 0; p < rows; p++)
         for (size_t j = p < whole_rows ? whole : 0; j < count; j++)
             to[p * nr + j] = from[j * cs + p];
@@ -132,7 +136,8 @@ struct tf_blocks tf_row_blocks(size_t rows)
 struct tf_blocks tf_column_blocks(size_t columns)
 {
     const size_t nr = tf_kernel->nr, panels = (columns + nr - 1) / nr;
-    return (struct tf_blocks){columns, nr, smaller(panels, (size_t)omp_get_num_threads() * PIECES)};
+    /* One a thread: neighbouring panels are read together. */
+    return (struct tf_blocks){columns, nr, smaller(panels, (size_t)omp_get_num_threads())};
 }
 
 size_t tf_block_start(const struct tf_blocks *blocks, size_t i)

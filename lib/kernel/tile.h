@@ -54,10 +54,10 @@ TF_INLINE void tile_step(size_t mr, size_t nv, vf sum[TF_MR][TF_NV], const float
 }
 
 /* C(mr,NV') [+]= A(mr,k) B(k,NR), NV' vectors wide. mr and nv are constants at each call below, so
- * that the sums are registers. next: memory that will be wanted after this tile, a line of it asked
- * for every TF_STEPS steps. */
+ * that the sums are registers. next: memory that will be wanted after this tile, `lines` cache
+ * lines of it asked for every TF_STEPS steps. */
 TF_INLINE void tile(size_t mr, size_t nv, size_t k, const float *a, size_t rs, size_t cs,
-                    const float *b, const float *next, float *c, size_t ldc, bool add)
+                    const float *b, const float *next, size_t lines, float *c, size_t ldc, bool add)
 {
     vf sum[TF_MR][TF_NV];
     const float *rows[TF_MR / ROWS_A_POINTER + 1];
@@ -69,8 +69,9 @@ TF_INLINE void tile(size_t mr, size_t nv, size_t k, const float *a, size_t rs, s
         rows[i / ROWS_A_POINTER] = a + i * rs;
         __asm__("" : "+r"(rows[i / ROWS_A_POINTER])); /* or the compiler makes a pointer a row */
     }
-    for (; p + TF_STEPS <= k; p += TF_STEPS, next += TF_LINE) {
-        __builtin_prefetch(next, 0, 2);
+    for (; p + TF_STEPS <= k; p += TF_STEPS) {
+        for (size_t line = 0; line < lines; line++, next += TF_LINE)
+            __builtin_prefetch(next, 0, 2);
 #pragma GCC unroll 4
         for (size_t q = 0; q < TF_STEPS; q++, b += TF_NR)
             tile_step(mr, nv, sum, rows, rs, cs, b);
@@ -84,11 +85,12 @@ TF_INLINE void tile(size_t mr, size_t nv, size_t k, const float *a, size_t rs, s
 
 /* tile() with its row count made a constant. */
 TF_INLINE void tile_rows(size_t mr, size_t nv, size_t k, const float *a, size_t rs, size_t cs,
-                         const float *b, const float *next, float *c, size_t ldc, bool add)
+                         const float *b, const float *next, size_t lines, float *c, size_t ldc,
+                         bool add)
 {
     switch (mr) {
         /* clang-format off */
-#define TF_CASE(n) case n: tile(n, nv, k, a, rs, cs, b, next, c, ldc, add); break;
+#define TF_CASE(n) case n: tile(n, nv, k, a, rs, cs, b, next, lines, c, ldc, add); break;
 #if TF_MR >= 8
         TF_CASE(8) TF_CASE(7)
 #endif
@@ -103,11 +105,12 @@ TF_INLINE void tile_rows(size_t mr, size_t nv, size_t k, const float *a, size_t 
 
 /* And its width. */
 static void tile_any(size_t mr, size_t nv, size_t k, const float *a, size_t rs, size_t cs,
-                     const float *b, const float *next, float *c, size_t ldc, bool add)
+                     const float *b, const float *next, size_t lines, float *c, size_t ldc,
+                     bool add)
 {
     switch (nv) {
         /* clang-format off */
-#define TF_CASE(n) case n: tile_rows(mr, n, k, a, rs, cs, b, next, c, ldc, add); break;
+#define TF_CASE(n) case n: tile_rows(mr, n, k, a, rs, cs, b, next, lines, c, ldc, add); break;
 #if TF_NV >= 4
         TF_CASE(4)
 #endif
@@ -122,12 +125,13 @@ static void tile_any(size_t mr, size_t nv, size_t k, const float *a, size_t rs, 
 
 /* The last columns of C, fewer than whole vectors: through a tile on the stack. */
 static void tile_edge(size_t mr, size_t nr, size_t k, const float *a, size_t rs, size_t cs,
-                      const float *b, const float *next, float *c, size_t ldc, bool add)
+                      const float *b, const float *next, size_t lines, float *c, size_t ldc,
+                      bool add)
 {
     float edge[TF_MR * TF_NR] = {0};
     for (size_t i = 0; add && i < mr; i++)
         memcpy(edge + i * TF_NR, c + i * ldc, nr * sizeof *c);
-    tile_any(mr, (nr + TF_WIDTH - 1) / TF_WIDTH, k, a, rs, cs, b, next, edge, TF_NR, add);
+    tile_any(mr, (nr + TF_WIDTH - 1) / TF_WIDTH, k, a, rs, cs, b, next, lines, edge, TF_NR, add);
     for (size_t i = 0; i < mr; i++)
         memcpy(c + i * ldc, edge + i * TF_NR, nr * sizeof *c);
 }
@@ -145,17 +149,19 @@ static void panel_gemm(size_t m, size_t n, size_t k, const float *a, size_t rs, 
                        const float *panel, size_t depth, float *c, size_t ldc, bool add)
 {
     const float *const end = panel + depth * TF_NR, *next = end;
+    const size_t steps = (m + TF_MR - 1) / TF_MR * (k / TF_STEPS);
+    size_t lines = steps ? (depth * TF_NR / TF_LINE + steps - 1) / steps : 0;
     for (size_t i = 0; i < m; i += TF_MR, a += TF_MR * rs, c += TF_MR * ldc) {
         const size_t mr = m - i < TF_MR ? m - i : TF_MR;
         if (m - i > mr)
             tile_fetch(TF_MR, c + mr * ldc, ldc);
         if (n % TF_WIDTH == 0)
-            tile_any(mr, n / TF_WIDTH, k, a, rs, cs, panel, next, c, ldc, add);
+            tile_any(mr, n / TF_WIDTH, k, a, rs, cs, panel, next, lines, c, ldc, add);
         else
-            tile_edge(mr, n, k, a, rs, cs, panel, next, c, ldc, add);
-        next += k / TF_STEPS * TF_LINE;
+            tile_edge(mr, n, k, a, rs, cs, panel, next, lines, c, ldc, add);
+        next += k / TF_STEPS * lines * TF_LINE;
         if (next >= end + depth * TF_NR)
-            next = panel; /* all of it was asked for */
+            lines = 0; /* all of it was asked for */
     }
 }
 

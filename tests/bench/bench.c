@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -91,6 +92,12 @@ float *bench_numbers(size_t count)
     float *numbers = tf_new(count, sizeof *numbers, "benchmark", NULL);
     if (!numbers)
         bench_give_up("out of memory");
+#ifdef MADV_HUGEPAGE /* as base/mem.c does for what a model needs */
+    const uintptr_t page = (uintptr_t)1 << 21, first = ((uintptr_t)numbers + page - 1) & -page,
+                    last = (uintptr_t)(numbers + count) & -page;
+    if (first < last)
+        (void)madvise((void *)first, last - first, MADV_HUGEPAGE);
+#endif
     uint64_t state = count;
     for (size_t i = 0; i < count; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;

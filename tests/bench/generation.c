@@ -27,8 +27,6 @@ enum { FIRST = 32, LAST = 64 };
 static const size_t streams[DECODES] = {1, 4, 16};
 enum { MOST_STREAMS = 16 };
 
-static const enum tf_precision precisions[] = {TF_PRECISION_F32};
-
 /* What goes on generating: the next token at position `at`. */
 struct generation {
     struct tf_run *run;
@@ -148,8 +146,10 @@ int main(int argc, char **argv)
            1e-6 * (double)tf_model_parameters(model), tf_kernel->name, omp_get_max_threads());
     printf("%-4s %-18s %8s %15s %7s %7s %-7s %5s %9s\n", "", "", "tokens/s", "spread", "rate",
            "limit", "", "share", "spread");
-    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
-        race(model, precisions[i], memory, rounds, seconds);
+    for (enum tf_precision p = TF_PRECISION_F32; p <= TF_PRECISION_INT8; p++) {
+        tf_model_round(model, p);
+        race(model, p, memory, rounds, seconds);
+    }
     tf_free(memory);
     tf_model_free(model);
     return 0;

@@ -141,8 +141,8 @@ static void race(struct product *p, int threads, const struct peer *peers, int p
     check(p, true, "tf_gemm");
     for (int i = 0; i < 2; i++) {
         with_peer[i].peer = i < peer_count ? peers[i] : (struct peer){0};
-        all[PEERS + i] = (struct contender){
-            with_peer[i].peer.name, run_peer, &with_peer[i], i < peer_count ? work : 0, 0, {0}};
+        all[PEERS + i] = (struct contender){with_peer[i].peer.name,    run_peer, &with_peer[i],
+                                            i < peer_count ? work : 0, 0,        {0}};
         if (i >= peer_count)
             continue;
         peers[i].set_threads(threads);
@@ -165,7 +165,8 @@ int main(int argc, char **argv)
     }
     const int peer_count = peers_find(peers);
     printf("%s: GFLOP/s; share of peak of the whole product and with B packed before; the lead on "
-           "the better peer\n", tf_kernel->name);
+           "the better peer\n",
+           tf_kernel->name);
     printf("%4s %4s %4s %s %s %7s %7s %5s %9s %6s %8s %8s %5s\n", "m", "n", "k", "AB", "threads",
            "peak", "ours", "share", "spread", "packed", "OpenBLAS", "BLIS", "lead");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
