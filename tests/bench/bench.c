@@ -93,10 +93,10 @@ float *bench_numbers(size_t count)
     if (!numbers)
         bench_give_up("out of memory");
 #ifdef MADV_HUGEPAGE /* as base/mem.c does for what a model needs */
-    const uintptr_t page = (uintptr_t)1 << 21, first = ((uintptr_t)numbers + page - 1) & -page,
-                    last = (uintptr_t)(numbers + count) & -page;
-    if (first < last)
-        (void)madvise((void *)first, last - first, MADV_HUGEPAGE);
+    const size_t size = count * sizeof *numbers, page = (size_t)2 << 20,
+                 lead = -(uintptr_t)numbers % page;
+    if (size >= lead + page)
+        (void)madvise((uint8_t *)numbers + lead, (size - lead) / page * page, MADV_HUGEPAGE);
 #endif
     uint64_t state = count;
     for (size_t i = 0; i < count; i++) {

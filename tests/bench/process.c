@@ -23,9 +23,8 @@ void process_start(struct process *process, const char *command)
     if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC) || (process->pid = fork()) < 0)
         bench_give_up("no process for the peer");
     if (!process->pid) {
-        dup2(in[0], STDIN_FILENO);
-        dup2(out[1], STDOUT_FILENO);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0)
+            execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
     close(in[0]);
