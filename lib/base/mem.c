@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #if __has_include(<sanitizer/asan_interface.h>)
 #include <sanitizer/asan_interface.h>
@@ -89,19 +88,6 @@ void *tf_arena_take(struct tf_arena *arena, size_t count, size_t size)
     return arena->base == NULL ? NULL : arena->base + start;
 }
 
-/* Asks for large pages where there are some to win: products walk across rows of tables that lie a
- * page or more apart, and soon use up what the processor remembers of small ones. */
-static void prefer_large_pages(uint8_t *memory, size_t size)
-{
-#ifdef MADV_HUGEPAGE
-    const size_t large = (size_t)2 << 20, lead = -(uintptr_t)memory % large;
-    if (size >= lead + large)
-        (void)madvise(memory + lead, (size - lead) / large * large, MADV_HUGEPAGE);
-#else
-    (void)memory, (void)size;
-#endif
-}
-
 enum tf_code tf_arena_alloc(struct tf_arena *arena, const char *what, struct tf_err *err)
 {
     if (arena->overflow)
@@ -110,7 +96,6 @@ enum tf_code tf_arena_alloc(struct tf_arena *arena, const char *what, struct tf_
     arena->base = tf_new(arena->used, 1, what, err);
     if (arena->base == NULL)
         return TF_MEMORY;
-    prefer_large_pages(arena->base, arena->used);
     arena->size = arena->used;
     arena->used = 0;
     return TF_OK;

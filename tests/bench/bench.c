@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -92,12 +91,6 @@ float *bench_numbers(size_t count)
     float *numbers = tf_new(count, sizeof *numbers, "benchmark", NULL);
     if (!numbers)
         bench_give_up("out of memory");
-#ifdef MADV_HUGEPAGE /* as base/mem.c does for what a model needs */
-    const size_t size = count * sizeof *numbers, page = (size_t)2 << 20,
-                 lead = -(uintptr_t)numbers % page;
-    if (size >= lead + page)
-        (void)madvise((uint8_t *)numbers + lead, (size - lead) / page * page, MADV_HUGEPAGE);
-#endif
     uint64_t state = count;
     for (size_t i = 0; i < count; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
