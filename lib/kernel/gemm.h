@@ -85,7 +85,7 @@ struct tf_blocks {
 struct tf_blocks tf_row_blocks(size_t rows);
 /* Columns of B and C: whole panels. */
 struct tf_blocks tf_column_blocks(size_t columns);
-/* Where block i begins; the size for i = count. */
+/* Where block i begins; the size for i = count. There is a block. */
 size_t tf_block_start(const struct tf_blocks *blocks, size_t i);
 
 #endif

@@ -5,10 +5,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Logits of a chunk of rows: 64 MiB of them, so that the head's table is not read too often, but
- * some tiles of rows at least. */
+/* Logits of a chunk of rows: 64 MiB of them, so that the head's table is not read too often. */
 #define LOGITS ((size_t)16 << 20)
-#define LEAST_CHUNK 64
 
 static struct tf_matrix take_rows(struct tf_arena *memory, size_t rows, size_t cols)
 {
@@ -100,8 +98,7 @@ static void take_head(struct tf_run *run, size_t rows)
 {
     const struct tf_shape *s = &run->model->shape;
     const size_t piece = s->vocab < TF_HEAD_PIECE ? s->vocab : TF_HEAD_PIECE;
-    const size_t most = LOGITS / s->vocab < LEAST_CHUNK ? LEAST_CHUNK : LOGITS / s->vocab;
-    run->chunk = rows < most ? rows : most;
+    run->chunk = rows < LOGITS / s->vocab ? rows : LOGITS / s->vocab;
     run->logits = take_rows(&run->memory, run->chunk, s->vocab);
     if (run->mode == TF_RUN_CACHE) {
         run->head = take_packed(run, run->model->precision, tf_packed_size(s->width, s->vocab));

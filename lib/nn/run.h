@@ -77,6 +77,21 @@ struct tf_piece {
     float *scores;                    /* TF_BLOCK_ROWS + 1 rows of stride(N) */
 };
 
+static inline struct tf_piece tf_run_piece(const struct tf_run *run)
+{
+    const size_t stride = tf_table_stride(run->model->shape.width);
+    float *at = tf_scratch_piece(&run->scratch);
+    return (struct tf_piece){.normed = {at, stride},
+                             .dnormed = {at + TF_BLOCK_ROWS * stride, stride},
+                             .scores = at + 2 * TF_BLOCK_ROWS * stride};
+}
+
+/* Pattention p of a layer, packed. */
+static inline struct tf_pattention_pack *tf_run_pack(const struct tf_run *run, size_t layer, int p)
+{
+    return &run->packs[(run->mode == TF_RUN_CACHE ? layer * TF_PATTENTIONS : 0) + (size_t)p];
+}
+
 /* Team: gathers x[row] = embed[ids[row]], and adds dx[row] to grad[into[row]] in the order of
  * rows. */
 void tf_embed_forward(const struct tf_table *embed, size_t rows, const uint16_t *ids,

@@ -31,10 +31,10 @@ struct generator {
     struct tf_arena memory;
     uint16_t *history; /* samples x length: the prompt, then the new tokens */
     size_t length, prompt;
-    size_t count;  /* tokens of each history so far */
-    size_t cached; /* positions in the run's cache */
-    uint16_t *ids; /* samples x chunk: what goes into a pass */
-    size_t chunk;
+    size_t count;      /* tokens of each history so far */
+    size_t cached;     /* positions in the run's cache */
+    uint16_t *ids;     /* samples x chunk: what goes into a pass */
+    size_t chunk;      /* most tokens of each sample there */
     float *logits;     /* samples x vocab */
     uint64_t *scratch; /* vocab */
     struct speaker *speakers;
@@ -43,7 +43,7 @@ struct generator {
     bool slid;
 };
 
-/* Most tokens of a pass, of each sample. No result depends on it. */
+/* Most tokens of each sample in a pass over all of them. No result depends on it. */
 static size_t chunk(const struct tf_model *model, size_t samples)
 {
     size_t tokens = samples < ROWS ? ROWS / samples : 1;
@@ -200,9 +200,10 @@ TF_MUST_USE static enum tf_code tell(struct generator *g, size_t s, struct tf_er
 static void refill(struct generator *g, size_t streams, size_t n)
 {
     size_t vocab = g->model->shape.vocab, length = 0;
+    size_t most = g->options->samples * g->chunk / streams;
 
     for (size_t at = 0; at < n; at += length) {
-        length = n - at < g->chunk ? n - at : g->chunk;
+        length = n - at < most ? n - at : most;
         for (size_t s = 0; s < streams; s++)
             memcpy(g->ids + s * length, g->history + s * g->length + g->count - n + at,
                    length * sizeof(*g->ids));
@@ -429,14 +430,15 @@ void tf_generated_fini(struct tf_generated *generated)
 enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model, size_t samples,
                               size_t tokens, struct tf_err *err)
 {
-    size_t ids;
-    enum tf_code code =
-        tf_run_plan(bytes, model, TF_RUN_CACHE, samples, chunk(model, samples), err);
+    const struct tf_generate_options options = {.samples = samples};
+    struct generator g = {
+        .model = model, .options = &options, .length = tokens, .chunk = chunk(model, samples)};
+    enum tf_code code = tf_run_plan(bytes, model, TF_RUN_CACHE, samples, g.chunk, err);
 
     if (code != TF_OK)
         return code;
-    if (!tf_mul(&ids, samples, tokens) || !tf_mul(&ids, ids, sizeof(uint16_t)) ||
-        __builtin_add_overflow(*bytes, ids, bytes))
+    take(&g, 0);
+    if (g.memory.overflow || __builtin_add_overflow(*bytes, g.memory.used, bytes))
         return tf_fail(err, TF_MEMORY, "%zu samples of %zu tokens do not fit memory", samples,
                        tokens);
     return TF_OK;

@@ -70,7 +70,7 @@ TF_MUST_USE enum tf_code tf_generate(struct tf_generated *out, const struct tf_m
                                      struct tf_generate_stats *stats, struct tf_err *err);
 void tf_generated_fini(struct tf_generated *generated);
 /* The bytes that so many samples of at most `tokens` ids, prompt included, take beside the model:
- * passes and ids. */
+ * passes, ids and logits. */
 TF_MUST_USE enum tf_code tf_generate_plan(uint64_t *bytes, const struct tf_model *model,
                                           size_t samples, size_t tokens, struct tf_err *err);
 

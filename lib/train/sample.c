@@ -80,6 +80,19 @@ static uint64_t median(uint64_t a, uint64_t b, uint64_t c)
     return c < low ? low : c > high ? high : c;
 }
 
+/* Half way between the lowest and the highest of two or more: a pivot that leaves some on either
+ * side, and half of their range. */
+static uint64_t middle(const uint64_t *places, size_t n)
+{
+    uint64_t lowest = places[0], highest = places[0];
+
+    for (size_t i = 1; i < n; i++) {
+        lowest = places[i] < lowest ? places[i] : lowest;
+        highest = places[i] > highest ? places[i] : highest;
+    }
+    return lowest + (highest - lowest) / 2;
+}
+
 /* Moves the places above the pivot to the front; how many. Without a branch, since the outcome
  * cannot be foreseen. */
 static size_t split(uint64_t *places, size_t n, uint64_t pivot)
@@ -108,17 +121,20 @@ static void sort_few(uint64_t *places, size_t n)
 }
 
 /* Moves to the front the fewest of the highest places whose masses together exceed `goal` (all n
- * when they do not), the lowest of them last. Returns how many; *sum: their masses. */
+ * when they do not), the lowest of them last. Returns how many; *sum: their masses. However the
+ * places lie, 64 pivots at most are from the middle, and as many rule out little. */
 static size_t reach(uint64_t *places, size_t n, const float *weights, int64_t goal, int64_t *sum)
 {
     enum { FEW = 16 };
     size_t low = 0, high = n; /* the last one is in between; *sum is the mass before low */
+    bool stuck = false;       /* the last pivot ruled out little */
 
     *sum = 0;
     while (high - low > FEW) {
         uint64_t *at = places + low;
         size_t range = high - low;
-        size_t above = split(at, range, median(at[0], at[range / 2], at[range - 1]));
+        uint64_t pivot = stuck ? middle(at, range) : median(at[0], at[range / 2], at[range - 1]);
+        size_t above = split(at, range, pivot);
         int64_t more = add_up(weights, at, above);
         if (*sum + more > goal) {
             high = low + above;
@@ -126,6 +142,7 @@ static size_t reach(uint64_t *places, size_t n, const float *weights, int64_t go
             low += above;
             *sum += more;
         }
+        stuck = high - low > range - range / 8;
     }
     sort_few(places + low, high - low);
     for (; low < high && *sum <= goal; low++)

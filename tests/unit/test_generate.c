@@ -345,32 +345,34 @@ static struct tf_model *make_random(uint64_t seq)
 }
 
 /* A sample depends on its number, not on how many are asked for, nor on the others' ends. */
-static void test_samples(void **state)
+static void check_samples(uint64_t seq, size_t prompt, size_t samples, size_t tokens)
 {
-    static const uint16_t prompt[] = {'O', 'n', 'c', 'e'};
+    enum { MOST = 300, ALONE = 5 };
     const char *stop = "a";
     struct tf_generate_options options = {
         .sampler = {.temperature = 1, .top_p = 1, .repeat_penalty = 1},
         .seed = 9,
-        .samples = 5,
-        .max_tokens = 60,
+        .samples = samples,
+        .max_tokens = tokens,
         .stop = &stop,
         .stop_count = 1};
-    struct tf_model *model = make_random(24);
+    struct tf_model *model = make_random(seq);
     struct tf_generate_stats stats;
     struct tf_tokenizer tokenizer;
-    struct tf_generated many[5];
+    struct tf_generated many[MOST];
+    uint16_t ids[256];
     bool differ = false;
-    (void)state;
 
+    for (size_t i = 0; i < prompt; i++)
+        ids[i] = (uint16_t)(tf_rng_bits(5, 5, i) % 256);
     assert_ok(tf_tokenizer_init(&tokenizer, "bytes", "none", &err), &err);
-    assert_ok(tf_generate(many, model, &tokenizer, prompt, 4, &options, &stats, &err), &err);
+    assert_ok(tf_generate(many, model, &tokenizer, ids, prompt, &options, &stats, &err), &err);
     assert_true(stats.slid);
     options.samples = 1;
-    for (size_t s = 0; s < 5; s++) {
+    for (size_t s = 0; s < ALONE; s++) {
         struct tf_generated one;
         options.first_stream = s;
-        assert_ok(tf_generate(&one, model, &tokenizer, prompt, 4, &options, &stats, &err), &err);
+        assert_ok(tf_generate(&one, model, &tokenizer, ids, prompt, &options, &stats, &err), &err);
         assert_int_equal(one.count, many[s].count);
         assert_memory_equal(one.ids, many[s].ids, one.count * sizeof *one.ids);
         assert_string_equal(one.text, many[s].text);
@@ -380,8 +382,32 @@ static void test_samples(void **state)
         tf_generated_fini(&one);
     }
     assert_true(differ);
-    for (size_t s = 0; s < 5; s++)
+    for (size_t s = 0; s < samples; s++)
         tf_generated_fini(&many[s]);
+    tf_model_free(model);
+}
+
+/* Also more samples than a pass has rows, and prompts of several passes. */
+static void test_samples(void **state)
+{
+    (void)state;
+    check_samples(24, 4, 5, 60);
+    check_samples(140, 130, 5, 40);
+    check_samples(30, 29, 300, 4);
+}
+
+/* What many samples of a large vocabulary take, their logits more than all else, is in the plan. */
+static void test_plan(void **state)
+{
+    struct tf_model *model = make_random(4);
+    uint64_t one, many;
+    (void)state;
+
+    assert_ok(tf_generate_plan(&one, model, 1, 10, &err), &err);
+    assert_ok(tf_generate_plan(&many, model, 4097, 10, &err), &err);
+    assert_true(many - one >= 4096 * (model->shape.vocab * sizeof(float) + 10 * sizeof(uint16_t)));
+    assert_int_equal(tf_generate_plan(&many, model, 4096, SIZE_MAX / 4096, &err), TF_MEMORY);
+    assert_string_equal(err.text, "4096 samples of 4503599627370495 tokens do not fit memory");
     tf_model_free(model);
 }
 
@@ -487,8 +513,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stories), cmocka_unit_test(test_no_prompt),
         cmocka_unit_test(test_padding), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_samples), cmocka_unit_test(test_sliding),
-        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_samples), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_sliding), cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "base/fmath.h"
 #include "base/rng.h"
 #include "train/generate.h"
+#include <time.h>
 
 enum { DRAWS = 4000 };
 static const struct tf_sampler plain = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
@@ -224,9 +225,9 @@ static void fill(float *logits, uint32_t vocab, uint64_t test)
     }
 }
 
-static void compare(uint32_t vocab, uint64_t test)
+/* logits are overwritten. */
+static void compare(float *logits, uint32_t vocab, uint64_t test)
 {
-    static float logits[MOST];
     static uint64_t scratch[MOST];
     const uint64_t at = (test + 1) << 32, seed = 3, stream = 5;
     const struct tf_sampler sampler = {
@@ -238,7 +239,6 @@ static void compare(uint32_t vocab, uint64_t test)
     };
     uint32_t wanted, got;
 
-    fill(logits, vocab, test);
     wanted = twin(&sampler, logits, vocab, tf_rng_uniform(seed, stream, test));
     got = tf_sample(&sampler, logits, vocab, NULL, 0, seed, stream, test, scratch);
     if (got != wanted)
@@ -251,9 +251,12 @@ static void compare_many(void)
 {
     static const uint32_t sizes[] = {1, 2, 3, 16, 17, 33, 256, 257};
     const size_t count = sizeof sizes / sizeof *sizes;
+    float logits[257];
 
-    for (uint64_t test = 0; test < 8000; test++)
-        compare(sizes[test % count], test);
+    for (uint64_t test = 0; test < 8000; test++) {
+        fill(logits, sizes[test % count], test);
+        compare(logits, sizes[test % count], test);
+    }
 }
 
 static void test_twin(void **state)
@@ -264,9 +267,45 @@ static void test_twin(void **state)
 
 static void test_twin_large(void **state)
 {
+    static float logits[MOST];
     (void)state;
-    for (uint64_t test = 0; test < 40; test++)
-        compare(MOST, test);
+
+    for (uint64_t test = 0; test < 40; test++) {
+        fill(logits, MOST, test);
+        compare(logits, MOST, test);
+    }
+}
+
+/* Logits in orders in which some pivot is always a bad one. */
+static void lay(float *logits, uint32_t vocab, unsigned order)
+{
+    for (uint32_t id = 0; id < vocab; id++) {
+        const uint32_t rising = id, falling = vocab - id, mixed = id % 2 ? rising : falling;
+        const uint32_t organ = rising < falling ? rising : falling, valley = vocab - organ;
+        const uint32_t orders[] = {rising, falling, mixed, organ, valley};
+        logits[id] = 1e-4f * (float)orders[order];
+    }
+}
+
+/* The order of the logits costs no more than time in proportion to their number: quadratic, these
+ * would take minutes. */
+static void test_orders(void **state)
+{
+    static float logits[MOST];
+    static uint64_t scratch[MOST];
+    double seconds = 0;
+    (void)state;
+
+    for (unsigned order = 0; order < 5; order++)
+        for (uint64_t test = 0; test < 20; test++) {
+            lay(logits, MOST, order);
+            compare(logits, MOST, test);
+            const clock_t begun = clock();
+            lay(logits, MOST, order);
+            tf_sample(&plain, logits, MOST, NULL, 0, 1, 2, test, scratch);
+            seconds += (double)(clock() - begun) / CLOCKS_PER_SEC;
+        }
+    assert_true(seconds < 10);
 }
 
 int main(void)
@@ -275,7 +314,7 @@ int main(void)
         cmocka_unit_test(test_draw),       cmocka_unit_test(test_filters),
         cmocka_unit_test(test_order),      cmocka_unit_test(test_greedy_and_penalty),
         cmocka_unit_test(test_overflow),   cmocka_unit_test(test_twin),
-        cmocka_unit_test(test_twin_large),
+        cmocka_unit_test(test_twin_large), cmocka_unit_test(test_orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
