@@ -35,8 +35,8 @@ static inline struct tf_view tf_view_transposed(const float *data, size_t stride
     return (struct tf_view){data, 1, stride};
 }
 
-/* The most rows of A that a thread takes at a time: 96 x 256 floats of A are 96 KiB, well inside L2
- * beside the panel of B. A whole number of every build's tiles. */
+/* The most rows of A that a thread takes at a time: 96 x 384 floats of A are 144 KiB, well inside
+ * L2 beside the panel of B. A whole number of every build's tiles. */
 #define TF_BLOCK_ROWS 96
 
 /* Floats that a packed B(k,n) takes: panels of nr columns, the last one padded with zeros. */

@@ -48,10 +48,11 @@ static void narrow_int8(int8_t *to, const float *from, struct tf_view scales, si
     }
 }
 
-/* b's elements from (i, j) on. */
+/* b's elements from (i, j) on, if there are any: only int8 has scales. */
 static struct tf_view view_from(struct tf_view b, size_t i, size_t j)
 {
-    b.data += i * b.rs + j * b.cs;
+    if (b.data)
+        b.data += i * b.rs + j * b.cs;
     return b;
 }
 

@@ -118,7 +118,8 @@ void tf_loss(struct tf_run *run, const uint16_t *targets, float *losses, float w
 /* The rest of the backward pass; adds to the tables' gradients, chain of row after row, so that
  * several small batches give the bits of one large. */
 void tf_backward(struct tf_run *run, const uint16_t *ids);
-/* Zeroes the gradients (before the first tf_loss of a step). */
+/* Forgets the gradients (before the first tf_loss of a step): those that the step does not add to
+ * are set by its first pass, and those of frozen tables mean nothing. */
 void tf_gradients_clear(struct tf_run *run);
 /* After the last tf_backward of a step: joins the two gradients of a tied embedding. */
 void tf_gradients_finish(struct tf_run *run);

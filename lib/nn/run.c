@@ -85,13 +85,13 @@ static void take_packs(struct tf_run *run)
         pack->precision = keep ? run->model->precision : TF_PRECISION_F32;
         pack->keys = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
         pack->values = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
-        if (keep)
-            run->few[p] = take_rows(&run->memory, TF_FEW_ROWS, most_tokens(s, p));
         if (pack->precision == TF_PRECISION_INT8) {
             pack->key_scales = take_floats(&run->memory, 1, N);
             pack->value_scales = take_floats(&run->memory, 1, N);
         }
     }
+    for (int p = 0; keep && p < TF_PATTENTIONS; p++)
+        run->few[p] = take_rows(&run->memory, TF_FEW_ROWS, most_tokens(s, p));
 }
 
 static void take_head(struct tf_run *run, size_t rows)
@@ -102,7 +102,8 @@ static void take_head(struct tf_run *run, size_t rows)
     run->logits = take_rows(&run->memory, run->chunk, s->vocab);
     if (run->mode == TF_RUN_CACHE) {
         run->head = take_packed(run, run->model->precision, tf_packed_size(s->width, s->vocab));
-        run->head_scales = take_floats(&run->memory, 1, s->vocab);
+        if (run->model->precision == TF_PRECISION_INT8)
+            run->head_scales = take_floats(&run->memory, 1, s->vocab);
     } else {
         run->head = take_floats(&run->memory, 1, tf_pattention_pack_size(piece, s->width));
     }
@@ -252,7 +253,8 @@ void tf_run_refresh(struct tf_run *run)
     const struct tf_table *head = model->head;
 #pragma omp parallel if (tf_worth_threads(tf_model_parameters(model)))
     {
-        tf_int8_scales(run->head_scales, head->value, head->stride, head->rows, head->cols);
+        if (run->head_scales)
+            tf_int8_scales(run->head_scales, head->value, head->stride, head->rows, head->cols);
         for (uint64_t l = 0; l < model->shape.layers; l++)
             for (int p = 0; p < TF_PATTENTIONS; p++)
                 tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p],

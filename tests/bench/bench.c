@@ -75,7 +75,7 @@ struct spread bench_spread(const double *numbers, size_t n)
     double sorted[BENCH_ROUNDS];
     memcpy(sorted, numbers, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, by_size);
-    return (struct spread){sorted[n / 2], sorted[0], sorted[n - 1]};
+    return (struct spread){(sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[0], sorted[n - 1]};
 }
 
 struct spread bench_ratio(const struct contender *a, const struct contender *b, size_t rounds)
@@ -112,6 +112,11 @@ static void peak(void *limit)
     const struct limits *of = limit;
 #pragma omp parallel
     of->multiply_adds();
+}
+
+int bench_more_threads(int threads, int most)
+{
+    return threads < most && most < 2 * threads ? most : 2 * threads;
 }
 
 struct contender bench_peak(void)

@@ -29,6 +29,9 @@ struct spread bench_spread(const double *numbers, size_t n);
 /* The spread of a's rates over b's, round by round. */
 struct spread bench_ratio(const struct contender *a, const struct contender *b, size_t rounds);
 
+/* How many to measure after so many: twice as many, and in the end as many as there may be. */
+int bench_more_threads(int threads, int most);
+
 /* Monotonic. */
 double bench_seconds(void);
 

@@ -14,8 +14,8 @@
 
 /* One table of the 124M-parameter model's feed-forward part, as keys lie. */
 enum { K = 768, N = 3072, MOST_ROWS = 8, PRECISIONS = 3, READ = PRECISIONS, CONTENDERS };
-/* Numbers read before the first comes again: several times the largest cache. */
-#define BYTES ((size_t)192 << 20)
+/* Bytes read before the first come again: more than the caches of the largest processors hold. */
+#define BYTES ((size_t)512 << 20)
 
 static const char *const names[CONTENDERS] = {"f32", "bf16", "int8", "read"};
 
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     printf("%4s %s %7s %7s %5s %9s %7s %5s %9s %7s %5s %9s\n", "rows", "threads", "read", "f32",
            "share", "spread", "bf16", "share", "spread", "int8", "share", "spread");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (int threads = 1; threads <= most; threads++)
+        for (int threads = 1; threads <= most; threads = bench_more_threads(threads, most))
             race(products, rows[i], threads, rounds, seconds);
     for (int i = 0; i < PRECISIONS; i++)
         tf_free(products[i].packed);

@@ -11,7 +11,8 @@ struct peer {
     void (*set_threads)(int threads);
 };
 
-/* OpenBLAS and BLIS, those that this machine has; returns how many. */
+/* OpenBLAS and BLIS, those that this machine has, with kernels for the instructions that tf_kernel
+ * was built for; returns how many, and prints which. */
 int peers_find(struct peer found[2]);
 
 #endif

@@ -99,11 +99,11 @@ static void check(const struct product *p, bool exact, const char *name)
     }
 }
 
-/* The better of the peers in each round. */
+/* The better of the peers in each round; not a number when there are none. */
 static void best_peer(struct contender *best, const struct contender *all, size_t rounds)
 {
     for (size_t r = 0; r < rounds; r++) {
-        best->rate[r] = 0;
+        best->rate[r] = NAN;
         for (int i = PEERS; i < CONTENDERS; i++)
             if (all[i].work > 0)
                 best->rate[r] = fmax(best->rate[r], all[i].rate[r]);
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
         p.b = bench_numbers(other * tf_table_stride(other));
         p.packed = bench_numbers(tf_packed_size(s->k, s->n));
         p.got = bench_numbers(s->m * tf_table_stride(s->n));
-        for (int threads = 1; threads <= most; threads++)
+        for (int threads = 1; threads <= most; threads = bench_more_threads(threads, most))
             race(&p, threads, peers, peer_count, rounds, seconds);
         tf_free(p.a);
         tf_free(p.b);

@@ -5,7 +5,7 @@
 # adds 1 to 2 ms to each. Makes two checkpoints in a temporary folder: the model of data/configs/quick.yaml, and one
 # of 113 million parameters with its optimizer state, for which it wants 1.2 GB there and 2 GB of memory.
 set -eu
-[ $# -ge 1 ] || { sed -n 2p "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n 2p "$0" >&2; exit 64; }
 bin=$(cd "$1/cli" && pwd)
 runs=${2:-15}
 cd "$(dirname "$0")/../.."
