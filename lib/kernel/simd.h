@@ -109,20 +109,11 @@ TF_INLINE vf vi_float(vi bits)
 {
     return (vf)bits;
 }
-TF_INLINE vi vi_set(int32_t x)
-{
-    return (vi)vf_bits(vf_set(0)) + x;
-}
 
 /* yes where mask is all ones, no where it is all zeros. */
 TF_INLINE vf vf_select(vi mask, vf yes, vf no)
 {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
-}
-/* The larger; b where either is NaN. */
-TF_INLINE vf vf_max(vf a, vf b)
-{
-    return vf_select(a > b, a, b);
 }
 TF_INLINE vf vf_abs(vf x)
 {

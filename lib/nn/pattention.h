@@ -34,7 +34,7 @@ struct tf_pattention_pack {
 };
 /* Numbers that keys, or values, need for N tokens of width C. */
 size_t tf_pattention_pack_size(size_t N, size_t C);
-/* Team. */
+/* Team; of int8, the threads wait for the scales. */
 void tf_pattention_pack(const struct tf_pattention_pack *pack, const struct tf_pattention *layer);
 void tf_pattention_pack_back(const struct tf_pattention_pack *pack,
                              const struct tf_pattention *layer);

@@ -11,7 +11,8 @@ const char *tf_precision_name(enum tf_precision precision);
 
 /* Rounds the tables of parameter tokens, the embedding and the head: bf16 each number to nearest,
  * int8 each row to integers from -127 to 127 times tf_int8_scale. The final norm stays as it is.
- * Rounding again changes nothing. Runs of TF_RUN_CACHE hold such weights narrow. */
+ * Rounding again changes nothing. Runs of TF_RUN_CACHE that are made afterwards hold such weights
+ * narrow. */
 void tf_model_round(struct tf_model *model, enum tf_precision precision);
 
 #endif

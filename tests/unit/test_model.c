@@ -269,6 +269,34 @@ static void plans_are_kept(void **state)
     tf_run_free(NULL);
 }
 
+/* One more layer costs a run that keeps packs its own packs and cache, and nothing else. */
+static void layers_take_their_own(void **state)
+{
+    (void)state;
+    enum { C = 12, SEQ = 20, STREAMS = 2 };
+    struct tf_layer_shape layer[] = {
+        {{9, 70, 9, 5, 21}, {1, 1, 1, 1, 1}},
+        {{9, 70, 9, 5, 130}, {1, 1, 1, 1, 1}},
+        {{9, 70, 9, 5, 21}, {1, 1, 1, 1, 1}},
+    };
+    struct tf_shape shape = {.width = C, .heads = 2, .vocab = 7, .seq = SEQ, .layer = layer};
+    const struct tf_heads heads = {2, C / 2, SEQ};
+    uint64_t bytes[2], own = 0;
+    for (size_t i = 0; i < 2; i++) {
+        struct tf_model *plan;
+        shape.layers = 2 + i;
+        assert_ok(tf_model_plan(&plan, &shape, false, &err), &err);
+        assert_ok(tf_run_plan(&bytes[i], plan, TF_RUN_CACHE, STREAMS, 3, &err), &err);
+        tf_model_free(plan);
+    }
+    /* Every piece is a whole number of cache lines. */
+    for (int p = 0; p < TF_PATTENTIONS; p++)
+        own += 2 * 4 * tf_table_stride(tf_pattention_pack_size(layer[2].tokens[p], C));
+    own += 4 * tf_table_stride(STREAMS * heads.H * tf_kv_keys_size(&heads));
+    own += 4 * tf_table_stride(STREAMS * heads.H * tf_kv_values_size(&heads));
+    assert_int_equal(bytes[1] - bytes[0], own);
+}
+
 /* Too large is said before memory is touched. */
 static void runs_too_large_are_refused(void **state)
 {
@@ -289,10 +317,15 @@ static void runs_too_large_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_have_their_names),  cmocka_unit_test(many_layers_stay_sorted),
-        cmocka_unit_test(counts_and_flops),         cmocka_unit_test(init_depends_on_seed_and_name),
-        cmocka_unit_test(wrong_shapes_are_refused), cmocka_unit_test(models_too_large_are_refused),
-        cmocka_unit_test(plans_are_kept),           cmocka_unit_test(runs_too_large_are_refused),
+        cmocka_unit_test(tables_have_their_names),
+        cmocka_unit_test(many_layers_stay_sorted),
+        cmocka_unit_test(counts_and_flops),
+        cmocka_unit_test(init_depends_on_seed_and_name),
+        cmocka_unit_test(wrong_shapes_are_refused),
+        cmocka_unit_test(models_too_large_are_refused),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(layers_take_their_own),
+        cmocka_unit_test(runs_too_large_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
