@@ -6,10 +6,10 @@
 #include "kernel/dispatch.h"
 #include "kernel/tile.h"
 
-/* Rows that count as few: one tile. Without an instruction for multiply-adds no product waits for
+/* Rows that count as few: some tiles. Without an instruction for multiply-adds no product waits for
  * memory. */
 #if defined(__FMA__) || defined(__aarch64__)
-#define TF_FEW TF_MR
+#define TF_FEW (3 * TF_MR)
 #else
 #define TF_FEW 0
 #endif
@@ -141,31 +141,38 @@ TF_INLINE size_t few_panels(enum tf_precision type, size_t m, size_t left, size_
     return 1;
 }
 
+/* few_panels() with its type made a constant. */
+static size_t few_panels_of(enum tf_precision type, size_t m, size_t left, size_t k, const float *x,
+                            const uint8_t *at, size_t next, float *c, size_t ldc, bool add)
+{
+    switch (type) {
+    case TF_PRECISION_BF16:
+        return few_panels(TF_PRECISION_BF16, m, left, k, x, at, next, c, ldc, add);
+    case TF_PRECISION_INT8:
+        return few_panels(TF_PRECISION_INT8, m, left, k, x, at, next, c, ldc, add);
+    default:
+        return few_panels(TF_PRECISION_F32, m, left, k, x, at, next, c, ldc, add);
+    }
+}
+
 /* C(m,n) [+]= A(m,k) B(k,n) for m <= TF_FEW rows and whole panels, `next` bytes from one to the
- * next. */
+ * next. More rows than a tile has go one tile after another over each panel, which then comes from
+ * the cache. */
 static void few_rows(enum tf_precision type, size_t m, size_t panels, size_t k, const float *a,
                      size_t rs, size_t cs, const uint8_t *b, size_t next, float *c, size_t ldc,
                      bool add)
 {
-    float x[TF_KC * TF_MR]; /* A(m,k)^T: one address for all rows */
-    for (size_t p = 0; p < k; p++)
-        for (size_t i = 0; i < m; i++)
-            x[p * m + i] = a[i * rs + p * cs];
-    for (size_t j = 0; j < panels;) {
-        const uint8_t *at = b + j * next;
-        float *to = c + j * TF_NR;
-        switch (type) {
-        case TF_PRECISION_F32:
-            j += few_panels(TF_PRECISION_F32, m, panels - j, k, x, at, next, to, ldc, add);
-            break;
-        case TF_PRECISION_BF16:
-            j += few_panels(TF_PRECISION_BF16, m, panels - j, k, x, at, next, to, ldc, add);
-            break;
-        case TF_PRECISION_INT8:
-            j += few_panels(TF_PRECISION_INT8, m, panels - j, k, x, at, next, to, ldc, add);
-            break;
-        }
+    float x[TF_KC * (TF_FEW + 1)]; /* A^T, tile after tile: one address for all rows of a tile */
+    for (size_t i = 0; i < m; i++) {
+        const size_t first = i / TF_MR * TF_MR, rows = m - first < TF_MR ? m - first : TF_MR;
+        for (size_t p = 0; p < k; p++)
+            x[first * k + p * rows + i - first] = a[i * rs + p * cs];
     }
+    for (size_t j = 0, together = 1; j < panels; j += together)
+        for (size_t i = 0; i < m; i += TF_MR)
+            together =
+                few_panels_of(type, m - i < TF_MR ? m - i : TF_MR, m > TF_MR ? 1 : panels - j, k,
+                              x + i * k, b + j * next, next, c + i * ldc + j * TF_NR, ldc, add);
 }
 
 #endif

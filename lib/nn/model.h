@@ -83,7 +83,8 @@ void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uin
 double tf_init_deviation(const struct tf_shape *shape, bool values);
 
 /* The buffers of a pass over at most `streams` sequences of at most `length` new tokens; in
- * TF_RUN_CACHE also of one over fewer and longer ones, no more tokens in all. */
+ * TF_RUN_CACHE also of one over fewer and longer ones, no more tokens in all. For as many threads
+ * as OpenMP would start (omp_get_max_threads) when it is made; later passes may have fewer. */
 enum tf_run_mode {
     TF_RUN_TRAIN, /* forward and backward: every layer keeps what its backward needs */
     TF_RUN_SCORE, /* forward only, whole sequences from position 0 */
