@@ -36,6 +36,9 @@
 /* Rows of A that share a pointer: the processor's addresses reach base, base + rs and base + 2 rs.
  */
 #define ROWS_A_POINTER 3
+/* Or the compiler makes a pointer for each row, and another for each step, and keeps sums in memory
+ * for want of registers. */
+#define ONE_POINTER(p) __asm__("" : "+r"(p))
 
 /* sum += A(mr,1) B(1,NR): one step of k. */
 TF_INLINE void tile_step(size_t mr, size_t nv, vf sum[TF_MR][TF_NV], const float *rows[], size_t rs,
@@ -49,8 +52,10 @@ TF_INLINE void tile_step(size_t mr, size_t nv, vf sum[TF_MR][TF_NV], const float
         for (size_t j = 0; j < nv; j++)
             sum[i][j] = vf_fma(x, column[j], sum[i][j]);
     }
-    for (size_t i = 0; i < mr; i += ROWS_A_POINTER)
+    for (size_t i = 0; i < mr; i += ROWS_A_POINTER) {
         rows[i / ROWS_A_POINTER] += cs;
+        ONE_POINTER(rows[i / ROWS_A_POINTER]);
+    }
 }
 
 /* C(mr,NV') [+]= A(mr,k) B(k,NR), NV' vectors wide. mr and nv are constants at each call below, so
@@ -67,7 +72,7 @@ TF_INLINE void tile(size_t mr, size_t nv, size_t k, const float *a, size_t rs, s
             sum[i][j] = add ? vf_load(c + i * ldc + j * TF_WIDTH) : vf_set(0);
     for (size_t i = 0; i < mr; i += ROWS_A_POINTER) {
         rows[i / ROWS_A_POINTER] = a + i * rs;
-        __asm__("" : "+r"(rows[i / ROWS_A_POINTER])); /* or the compiler makes a pointer a row */
+        ONE_POINTER(rows[i / ROWS_A_POINTER]);
     }
     for (; p + TF_STEPS <= k; p += TF_STEPS) {
         for (size_t line = 0; line < lines; line++, next += TF_LINE)
