@@ -1,5 +1,6 @@
 #include "store/codec.h"
 
+#include "base/bf16.h"
 #include "store/bytes.h"
 #include "store/frame.h"
 #include <omp.h>
@@ -21,18 +22,6 @@ static float bits_float(uint32_t bits)
 
     memcpy(&x, &bits, sizeof(x));
     return x;
-}
-
-/* bf16 is the upper half of f32. */
-static uint16_t bf16_from_f32(float x)
-{
-    uint32_t bits = float_bits(x);
-
-    /* NaN: quiet, so that it is no infinity when its payload is cut. */
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 | 0x40);
-    /* Just under half a unit, plus one when the kept part is odd: ties go to even. */
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 /* f16: 1 sign, 5 exponent (bias 15), 10 mantissa bits. */
@@ -83,7 +72,7 @@ void tf_dtype_pack(uint8_t *out, enum tf_dtype dtype, const float *in, size_t n)
         break;
     case TF_BF16:
         for (size_t i = 0; i < n; i++)
-            tf_put_u16(out + 2 * i, bf16_from_f32(in[i]));
+            tf_put_u16(out + 2 * i, tf_bf16(in[i]));
         break;
     case TF_F16:
         for (size_t i = 0; i < n; i++)
@@ -101,7 +90,7 @@ void tf_dtype_unpack(float *out, enum tf_dtype dtype, const uint8_t *in, size_t 
         break;
     case TF_BF16:
         for (size_t i = 0; i < n; i++)
-            out[i] = bits_float((uint32_t)tf_get_u16(in + 2 * i) << 16);
+            out[i] = tf_bf16_float(tf_get_u16(in + 2 * i));
         break;
     case TF_F16:
         for (size_t i = 0; i < n; i++)
