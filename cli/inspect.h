@@ -72,6 +72,8 @@ TF_MUST_USE enum tf_code tf_inspect_one_table(struct tf_selection *out,
 
 /* Begins the one object of --json: {"schema":"tf-inspect/1","verb":verb, ... */
 struct tf_json tf_inspect_json(const struct tf_inspect *inspect, const char *verb);
+/* Words out of the file, made safe for a terminal. */
+void tf_inspect_word(FILE *file, const char *before, const char *word, const char *after);
 /* Does the name of the output end like this (".npy")? It then says what kind of file is wanted. */
 bool tf_inspect_names(const struct tf_inspect *inspect, const char *end);
 /* Around a heading: bold on a terminal, nothing in a file. */

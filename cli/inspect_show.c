@@ -1,4 +1,4 @@
-/* show, config, lineage: what a checkpoint says about itself. Reads the directory alone. */
+/* show, config: what a checkpoint says about itself. Reads the directory alone. */
 #include "cli/inspect.h"
 #include <inttypes.h>
 #include <math.h>
@@ -37,31 +37,39 @@ static struct totals add_up(const struct tf_store *store)
 static const struct {
     const char *name;
     int p;
-} kinds[] = {{"qkv", TF_Q}, {"proj", TF_O}, {"ffn", TF_FFN}};
+} counts[] = {{"qkv", TF_Q}, {"proj", TF_O}, {"ffn", TF_FFN}};
 
-/* qkv 128, or qkv 128-256 when layers differ */
+/* qkv 128, or qkv 128-256 when layers differ; of matrices, which have no tokens, nothing */
 static void print_tokens(FILE *file, const struct tf_shape *shape)
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const char *before = "";
+
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint64_t least = UINT64_MAX, most = 0;
+        if (tf_is_matrix(shape, counts[i].p))
+            continue;
         for (uint64_t layer = 0; layer < shape->layers; layer++) {
-            uint64_t tokens = shape->layer[layer].tokens[kinds[i].p];
+            uint64_t tokens = shape->layer[layer].tokens[counts[i].p];
             least = tokens < least ? tokens : least;
             most = tokens > most ? tokens : most;
         }
-        fprintf(file, "%s%s %" PRIu64, i ? ", " : "", kinds[i].name, least);
+        fprintf(file, "%s%s %" PRIu64, before, counts[i].name, least);
+        before = ", ";
         if (most != least)
             fprintf(file, "-%" PRIu64, most);
     }
     fputc('\n', file);
 }
 
-/* Words out of the file, made safe for a terminal. */
-static void print_word(FILE *file, const char *before, const char *word, const char *after)
+/* grew 2 Pattentions; grew to 6 layers; grew to width 64 */
+static void print_grown(FILE *file, const struct tf_event *event)
 {
-    char safe[4 * 64 + 1];
-
-    fprintf(file, "%s%s%s", before, tf_escape(safe, sizeof safe, word, strlen(word)), after);
+    if (event->width[0] != event->width[1])
+        fprintf(file, "grew to width %" PRIu64, event->width[1]);
+    else if (event->layers[0] != event->layers[1])
+        fprintf(file, "grew to %" PRIu64 " layers", event->layers[1]);
+    else
+        fprintf(file, "grew %zu Pattentions", event->row_count);
 }
 
 static void print_lineage_short(FILE *file, const struct tf_lineage *lineage)
@@ -72,9 +80,9 @@ static void print_lineage_short(FILE *file, const struct tf_lineage *lineage)
         if (event->kind == TF_EVENT_TRAIN)
             fprintf(file, "trained %" PRIu64 " steps", event->steps);
         else if (event->kind == TF_EVENT_GROW)
-            fprintf(file, "grew %zu Pattentions", event->row_count);
+            print_grown(file, event);
         else
-            print_word(file, "edited (", event->verb, ")");
+            tf_inspect_word(file, "edited (", event->verb, ")");
     }
     fprintf(file, "%s\n", lineage->count ? "" : "none");
 }
@@ -86,6 +94,16 @@ static void print_training(FILE *file, const struct tf_state *state)
         fprintf(file, ", best validation loss %.4f at step %" PRIu64, state->best_loss,
                 state->best_step);
     fputc('\n', file);
+}
+
+/* Of all training there was, where every part of it is known. */
+static void print_compute(FILE *file, const struct tf_lineage *lineage)
+{
+    struct tf_spent spent = tf_lineage_spent(lineage);
+
+    if (spent.steps > 0 && !isnan(spent.flops))
+        fprintf(file, "compute     %.4g FLOPs in %" PRIu64 " steps, %" PRIu64 " tokens\n",
+                spent.flops, spent.steps, spent.tokens);
 }
 
 static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const char *digest)
@@ -101,6 +119,7 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
     fprintf(file, "file        %s\n", path);
     fprintf(file, "format      %d.%u, %s\n", TF_MAJOR, tf_store_minor(checkpoint->store),
             tf_ui_bytes(size, tf_store_file_size(checkpoint->store)));
+    fprintf(file, "kind        %s\n", tf_kind_name(shape->kind));
     fprintf(file, "layers      %" PRIu64 "\n", shape->layers);
     fprintf(file, "width       %" PRIu64 "\n", shape->width);
     fprintf(file, "heads       %" PRIu64 "\n", shape->heads);
@@ -114,6 +133,7 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
             *separator ? ", separator " : "", separator);
     fputs("training    ", file);
     print_training(file, &checkpoint->state);
+    print_compute(file, &checkpoint->lineage);
     fprintf(file, "optimizer   %s\n",
             totals.moments == 2 * totals.tables ? "state present"
             : totals.moments                    ? "state of some tables"
@@ -130,6 +150,7 @@ static void show_text(FILE *file, const struct tf_checkpoint *checkpoint, const 
 static void json_shape(struct tf_json *json, const struct tf_shape *shape)
 {
     tf_json_object(json, "model");
+    tf_json_string(json, "kind", tf_kind_name(shape->kind));
     tf_json_uint(json, "layers", shape->layers);
     tf_json_uint(json, "width", shape->width);
     tf_json_uint(json, "heads", shape->heads);
@@ -137,12 +158,13 @@ static void json_shape(struct tf_json *json, const struct tf_shape *shape)
     tf_json_uint(json, "vocabulary", shape->vocab);
     tf_json_bool(json, "tied", shape->tied);
     tf_json_string(json, "norm_activation", tf_norm_name(shape->norm));
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         char key[16];
-        snprintf(key, sizeof key, "%s_tokens", kinds[i].name);
+        snprintf(key, sizeof key, "%s_tokens", counts[i].name);
         tf_json_array(json, key);
-        for (uint64_t layer = 0; layer < shape->layers; layer++)
-            tf_json_uint(json, NULL, shape->layer[layer].tokens[kinds[i].p]);
+        for (uint64_t layer = 0; layer < shape->layers && !tf_is_matrix(shape, counts[i].p);
+             layer++)
+            tf_json_uint(json, NULL, shape->layer[layer].tokens[counts[i].p]);
         tf_json_end_array(json);
     }
     tf_json_end_object(json);
@@ -178,6 +200,7 @@ static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoi
     tf_json_uint(&json, "raw_bytes", totals.raw);
     tf_json_uint(&json, "coded_bytes", totals.coded);
     tf_json_uint(&json, "events", checkpoint->lineage.count);
+    tf_json_real(&json, "flops", tf_lineage_spent(&checkpoint->lineage).flops);
     if (*digest)
         tf_json_string(&json, "digest", digest);
     tf_json_end_object(&json);
@@ -216,93 +239,4 @@ enum tf_code tf_inspect_config(struct tf_inspect *inspect, struct tf_err *err)
     }
     tf_checkpoint_close(&checkpoint);
     return code;
-}
-
-static void print_event(FILE *file, size_t number, const struct tf_event *event)
-{
-    if (event->kind == TF_EVENT_TRAIN) {
-        fprintf(file, "%zu train  %" PRIu64 " steps, %" PRIu64 " tokens", number, event->steps,
-                event->tokens);
-    } else if (event->kind == TF_EVENT_GROW) {
-        fprintf(file, "%zu grow   ", number);
-        print_word(file, "keys ", event->keys, ", ");
-        print_word(file, "values ", event->values, ", ");
-        print_word(file, "scale ", event->scale, ", ");
-        fprintf(file, "seed %" PRIu64, event->seed);
-    } else {
-        fprintf(file, "%zu edit   ", number);
-        print_word(file, "", event->verb, ", ");
-        print_word(file, "function ", event->effect, "");
-    }
-    print_word(file, *event->from ? ", from " : ", from the start", event->from, "\n");
-    for (size_t i = 0; i < event->row_count; i++) {
-        const struct tf_row_change *rows = &event->rows[i];
-        print_word(file, "         ", rows->name, "");
-        fprintf(file, "  %" PRIu64 " -> %" PRIu64 "\n", rows->before, rows->after);
-    }
-}
-
-static void json_rows(struct tf_json *json, const struct tf_event *event)
-{
-    tf_json_array(json, "rows");
-    for (size_t i = 0; i < event->row_count; i++) {
-        tf_json_object(json, NULL);
-        tf_json_string(json, "name", event->rows[i].name);
-        tf_json_uint(json, "before", event->rows[i].before);
-        tf_json_uint(json, "after", event->rows[i].after);
-        tf_json_end_object(json);
-    }
-    tf_json_end_array(json);
-}
-
-static void json_event(struct tf_json *json, const struct tf_event *event)
-{
-    tf_json_object(json, NULL);
-    tf_json_string(json, "kind", tf_event_name(event->kind));
-    if (*event->from)
-        tf_json_string(json, "from", event->from);
-    else
-        tf_json_null(json, "from");
-    switch (event->kind) {
-    case TF_EVENT_TRAIN:
-        tf_json_uint(json, "steps", event->steps);
-        tf_json_uint(json, "tokens", event->tokens);
-        break;
-    case TF_EVENT_GROW:
-        tf_json_string(json, "keys", event->keys);
-        tf_json_string(json, "values", event->values);
-        tf_json_string(json, "scale", event->scale);
-        tf_json_uint(json, "seed", event->seed);
-        json_rows(json, event);
-        break;
-    case TF_EVENT_EDIT:
-        tf_json_string(json, "verb", event->verb);
-        tf_json_string(json, "effect", event->effect);
-        json_rows(json, event);
-        break;
-    }
-    tf_json_end_object(json);
-}
-
-enum tf_code tf_inspect_lineage(struct tf_inspect *inspect, struct tf_err *err)
-{
-    struct tf_checkpoint checkpoint;
-    enum tf_code code = open_checkpoint(&checkpoint, inspect, err);
-    const struct tf_lineage *lineage = &checkpoint.lineage;
-
-    if (code)
-        return code;
-    if (inspect->common->json) {
-        struct tf_json json = tf_inspect_json(inspect, "lineage");
-        tf_json_array(&json, "events");
-        for (size_t i = 0; i < lineage->count; i++)
-            json_event(&json, &lineage->events[i]);
-        tf_json_end_array(&json);
-        tf_json_end_object(&json);
-    } else {
-        for (size_t i = 0; i < lineage->count; i++)
-            print_event(inspect->file, i + 1, &lineage->events[i]);
-    }
-    tf_checkpoint_close(&checkpoint);
-    return TF_OK;
 }

@@ -1,4 +1,5 @@
-/* tf-eval: what a model's loss is over a text, and how two models differ. */
+/* tf-eval: what a model's loss is over a text, with all its tokens or fewer, and how two models
+ * differ. */
 #include "base/mem.h"
 #include "cli/opt.h"
 #include "cli/ui.h"
@@ -14,7 +15,7 @@
 static struct {
     uint64_t window, stride, batch;
     bool second_half;
-    const char *compare;
+    const char *compare, *keep;
     struct tf_opt_list fail_above;
     int weights; /* enum tf_precision */
 } given;
@@ -32,6 +33,8 @@ static const struct tf_opt options[] = {
      "exit 1 when a metric is above X: loss, ppl, bpb; kl, logits", NULL, 0, 0},
     {"compare", 0, TF_OPT_TEXT, &given.compare, "OTHER.tfck",
      "say how far another model is from this one", NULL, 0, 0},
+    {"keep", 0, TF_OPT_TEXT, &given.keep, "LIST",
+     "also the loss with only the first tokens: 50%,25%", NULL, 0, 0},
     {"weights", 0, TF_OPT_CHOICE, &given.weights, "TYPE", "round this model's weights",
      "f32|bf16|int8", 0, 0},
     {0},
@@ -46,6 +49,15 @@ static const struct tf_program program = {
     .options = options,
 };
 
+enum { MOST_KEPT = 64, WHOLE = 10000 };
+
+/* The loss with a share of the tokens. */
+struct kept {
+    unsigned share; /* in hundredths of a percent, up to WHOLE */
+    uint64_t parameters;
+    struct tf_eval_result result;
+};
+
 /* Everything a run opens; zeroed, it may be closed. */
 struct job {
     const struct tf_common *common;
@@ -55,9 +67,48 @@ struct job {
     struct tf_model *model, *other_model;
     struct tf_eval_result result;
     struct tf_compare_result compared;
+    struct kept kept[MOST_KEPT]; /* with --keep: as many as there are shares */
+    size_t kept_count;
     char digest[TF_DIGEST_TEXT], other_digest[TF_DIGEST_TEXT];
     uint64_t memory, max_memory; /* bytes: what the run takes, and may take (0: any) */
 };
+
+/* ---- shares ---- */
+
+/* "50", "12.5" or "0.25", in hundredths; *at is moved past it. */
+static bool take_percent(const char **at, unsigned *out)
+{
+    unsigned unit = WHOLE / 100;
+    bool digits = false;
+
+    for (*out = 0; **at >= '0' && **at <= '9' && *out <= WHOLE; ++*at, digits = true)
+        *out = 10 * *out + (unsigned)(**at - '0') * unit;
+    if (!digits || **at != '.')
+        return digits;
+    for (digits = false, ++*at; **at >= '0' && **at <= '9' && unit > 1; ++*at, digits = true)
+        *out += (unsigned)(**at - '0') * (unit /= 10);
+    return digits;
+}
+
+/* Reads --keep: percentages with commas between them. */
+static enum tf_code read_shares(struct job *job, struct tf_err *err)
+{
+    const char *at = given.keep;
+
+    do {
+        unsigned share;
+        if (job->kept_count == MOST_KEPT)
+            return tf_fail(err, TF_USAGE, "--keep: more than %d shares", MOST_KEPT);
+        if (!take_percent(&at, &share) || share == 0 || share > WHOLE || *at != '%' ||
+            (at[1] != ',' && at[1] != '\0'))
+            return tf_fail(err, TF_USAGE,
+                           "--keep %s: expected shares above 0%% and up to 100%%, like 50%%,12.5%%",
+                           given.keep);
+        job->kept[job->kept_count++].share = share;
+        at++;
+    } while (*at++ == ',');
+    return TF_OK;
+}
 
 /* ---- limits ---- */
 
@@ -137,6 +188,30 @@ static void print_real(FILE *file, const char *name, double value)
         fprintf(file, "%-22s%.9g\n", name, value);
 }
 
+static void print_compared(FILE *file, const struct job *job)
+{
+    fprintf(file, "\n%-22s", "compared with");
+    tf_ui_text(file, given.compare, strlen(given.compare));
+    fputc('\n', file);
+    print_count(file, "tokens", job->compared.tokens);
+    print_real(file, "mean_kl", job->compared.mean_kl);
+    print_real(file, "max_logit_difference", job->compared.max_logit_difference);
+    print_real(file, "same_argmax", job->compared.same_argmax);
+}
+
+/* A line a share; nan has no sign. */
+static void print_kept(FILE *file, const struct job *job)
+{
+    fprintf(file, "\n%-8s%12s%18s%18s\n", "kept", "parameters", "nats_per_token", "bits_per_byte");
+    for (size_t i = 0; i < job->kept_count; i++) {
+        const struct kept *kept = &job->kept[i];
+        char share[16];
+        snprintf(share, sizeof share, "%g%%", kept->share / 100.0);
+        fprintf(file, "%-8s%12" PRIu64 "%18.9g%18.9g\n", share, kept->parameters,
+                fabs(kept->result.nats_per_token), fabs(kept->result.bits_per_byte));
+    }
+}
+
 static void print_text(FILE *file, const struct job *job)
 {
     const struct tf_eval_result *result = &job->result;
@@ -151,15 +226,27 @@ static void print_text(FILE *file, const struct job *job)
     print_count(file, "stride", result->stride);
     fprintf(file, "%-22s%s\n", "scored", given.second_half ? "second-half" : "all");
     fprintf(file, "%-22s%s\n", "weights", tf_precision_name((enum tf_precision)given.weights));
-    if (given.compare == NULL)
-        return;
-    fprintf(file, "\n%-22s", "compared with");
-    tf_ui_text(file, given.compare, strlen(given.compare));
-    fputc('\n', file);
-    print_count(file, "tokens", job->compared.tokens);
-    print_real(file, "mean_kl", job->compared.mean_kl);
-    print_real(file, "max_logit_difference", job->compared.max_logit_difference);
-    print_real(file, "same_argmax", job->compared.same_argmax);
+    if (given.keep != NULL)
+        print_kept(file, job);
+    if (given.compare != NULL)
+        print_compared(file, job);
+}
+
+static void json_kept(struct tf_json *json, const struct job *job)
+{
+    tf_json_array(json, "kept");
+    for (size_t i = 0; i < job->kept_count; i++) {
+        const struct kept *kept = &job->kept[i];
+        tf_json_object(json, NULL);
+        tf_json_real(json, "share", kept->share / (double)WHOLE);
+        tf_json_uint(json, "parameters", kept->parameters);
+        tf_json_real(json, "nats_per_token", kept->result.nats_per_token);
+        tf_json_real(json, "perplexity", kept->result.perplexity);
+        tf_json_real(json, "bits_per_byte", kept->result.bits_per_byte);
+        tf_json_real(json, "stderr", kept->result.stderr_nats);
+        tf_json_end_object(json);
+    }
+    tf_json_end_array(json);
 }
 
 static void print_json(FILE *file, const struct job *job)
@@ -180,6 +267,8 @@ static void print_json(FILE *file, const struct job *job)
     tf_json_uint(&json, "stride", result->stride);
     tf_json_string(&json, "scored", given.second_half ? "second-half" : "all");
     tf_json_string(&json, "weights", tf_precision_name((enum tf_precision)given.weights));
+    if (given.keep != NULL)
+        json_kept(&json, job);
     if (given.compare != NULL) {
         tf_json_object(&json, "compare");
         tf_json_string(&json, "model_digest", job->other_digest);
@@ -356,6 +445,21 @@ static enum tf_code measure(struct job *job, struct tf_err *err)
     return code;
 }
 
+/* The same text once for each share. The scales stay, as tf-inspect slice leaves them. */
+static enum tf_code measure_kept(struct job *job, struct tf_err *err)
+{
+    enum tf_code code = TF_OK;
+
+    for (size_t i = 0; !code && i < job->kept_count; i++) {
+        struct kept *kept = &job->kept[i];
+        tf_model_keep(job->model, kept->share / (double)WHOLE);
+        kept->parameters = tf_model_parameters(job->model);
+        code = tf_eval(&kept->result, job->model, &job->corpus, &job->checkpoint.tokenizer,
+                       &job->plan, err);
+    }
+    return code;
+}
+
 static enum tf_code run(struct job *job, char **operands, int count, struct tf_err *err)
 {
     enum tf_code code = open_all(job, operands, count, err);
@@ -366,6 +470,8 @@ static enum tf_code run(struct job *job, char **operands, int count, struct tf_e
         print_plan(stderr, job);
     if (!code)
         code = measure(job, err);
+    if (!code)
+        code = measure_kept(job, err);
     if (!code)
         code = print(job, err);
     return code ? code : check_limits(job, err);
@@ -380,12 +486,14 @@ static void job_close(struct job *job)
     tf_checkpoint_close(&job->checkpoint);
 }
 
-static enum tf_code check_call(int operands, struct tf_err *err)
+static enum tf_code check_call(struct job *job, int operands, struct tf_err *err)
 {
     if (operands < 2)
         return tf_fail(err, TF_USAGE, "a checkpoint and a text are wanted");
     if (given.second_half && given.stride)
         return tf_fail(err, TF_USAGE, "--stride and --second-half exclude each other");
+    if (given.keep && given.compare)
+        return tf_fail(err, TF_USAGE, "--keep and --compare exclude each other");
     for (size_t i = 0; i < given.fail_above.count; i++) {
         size_t metric;
         double limit;
@@ -393,7 +501,7 @@ static enum tf_code check_call(int operands, struct tf_err *err)
         if (code)
             return code;
     }
-    return TF_OK;
+    return given.keep ? read_shares(job, err) : TF_OK;
 }
 
 int main(int argc, char **argv)
@@ -404,7 +512,7 @@ int main(int argc, char **argv)
     int rest;
 
     tf_opt_parse(&program, &common, argc, argv, &rest);
-    enum tf_code code = check_call(argc - rest, &err);
+    enum tf_code code = check_call(&job, argc - rest, &err);
     job.max_memory = common.max_memory ? common.max_memory : tf_memory_physical();
     job.wanted = (struct tf_eval_options){.window = given.window,
                                           .stride = given.stride,

@@ -1,38 +1,48 @@
-/* tf-grow: a checkpoint with more parameter tokens. */
+/* tf-grow: a larger checkpoint, of the same function. */
 #include "base/mem.h"
-#include "cli/opt.h"
+#include "cli/grow_report.h"
 #include "cli/ui.h"
-#include "text/json.h"
-#include "train/grow.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 static struct {
-    const char *qkv, *proj, *ffn, *layers;
+    const char *qkv, *proj, *ffn, *layers, *width;
+    uint64_t add_layers;
+    int method;
+    int at;                  /* -1: top */
     int keys, values, scale; /* -1: as the checkpoint's config says */
+    double noise;            /* below 0: TF_GROW_NOISE */
     struct tf_opt_seed seed;
     bool verify;
-} given = {.keys = -1, .values = -1, .scale = -1};
-
-/* In the order of enum tf_row_init and enum tf_grow_scale. */
-static const char *const init_names[] = {"zero", "random", "copy"};
-static const char *const scale_names[] = {"keep", "count"};
+} given = {.at = -1, .keys = -1, .values = -1, .scale = -1, .noise = -1};
 
 static const struct tf_opt options[] = {
     {"qkv", 0, TF_OPT_TEXT, &given.qkv, "N",
      "tokens of each query, key and value Pattention: 512, x2 or +256", NULL, 0, 0},
     {"proj", 0, TF_OPT_TEXT, &given.proj, "N", "tokens of each attention's output Pattention", NULL,
      0, 0},
-    {"ffn", 0, TF_OPT_TEXT, &given.ffn, "N", "tokens of each feed-forward Pattention", NULL, 0, 0},
-    {"layers", 0, TF_OPT_TEXT, &given.layers, "LIST", "grow these layers only: 0-3,7", NULL, 0, 0},
+    {"ffn", 0, TF_OPT_TEXT, &given.ffn, "N",
+     "tokens of each feed-forward Pattention; hidden units of a transformer's MLP", NULL, 0, 0},
+    {"layers", 0, TF_OPT_TEXT, &given.layers, "LIST", "more tokens in these layers only: 0-3,7",
+     NULL, 0, 0},
+    {"add-layers", 0, TF_OPT_UINT, &given.add_layers, "N", "new layers, which change nothing yet",
+     NULL, 1, TF_MAX_LAYERS},
+    {"at", 0, TF_OPT_CHOICE, &given.at, "WHERE", "where they stand among the old ones",
+     "top|middle|spread", 0, 0},
+    {"method", 0, TF_OPT_CHOICE, &given.method, "METHOD",
+     "add tokens, or duplicate a transformer's units", "tokens|net2net|hyperclone", 0, 0},
+    {"width", 0, TF_OPT_TEXT, &given.width, "N", "a transformer's hidden size, in whole multiples",
+     NULL, 0, 0},
+    {"noise", 0, TF_OPT_REAL, &given.noise, "X",
+     "on duplicates, as a share of a table's root mean square (default: 0.01)", NULL, 0, 1},
     {"keys", 0, TF_OPT_CHOICE, &given.keys, "HOW", "new keys: zero keeps the function exactly",
      "zero|random|copy", 0, 0},
     {"values", 0, TF_OPT_CHOICE, &given.values, "HOW", "new values", "zero|random|copy", 0, 0},
     {"scale", 0, TF_OPT_CHOICE, &given.scale, "HOW",
      "keep what the function needs, or set it to the token count", "keep|count", 0, 0},
     {"seed", 0, TF_OPT_SEED, &given.seed, "S",
-     "seed of random rows (default: the config's train.seed)", NULL, 0, INFINITY},
+     "seed of random rows and noise (default: the config's train.seed)", NULL, 0, INFINITY},
     {"verify", 0, TF_OPT_FLAG, &given.verify, NULL,
      "run both models on random tokens and print the largest difference", NULL, 0, 0},
     {0},
@@ -40,153 +50,14 @@ static const struct tf_opt options[] = {
 
 static const struct tf_program program = {
     .name = "tf-grow",
-    .synopsis = "IN.tfck -o OUT.tfck [--qkv N] [--proj N] [--ffn N] [OPTION]...",
-    .summary = "Adds parameter tokens to a trained model, keeping the function that it computes.",
+    .synopsis = "IN.tfck -o OUT.tfck [--qkv N] [--proj N] [--ffn N] [--add-layers N]\n"
+                "IN.tfck -o OUT.tfck --method net2net|hyperclone [--width N] [--ffn N]",
+    .summary =
+        "Makes a trained model larger, keeping the function that it computes: by parameter tokens, "
+        "layers, or the width of a transformer.",
     .takes = TF_TAKES_OUTPUT | TF_TAKES_JSON | TF_TAKES_DRY_RUN | TF_TAKES_SET | TF_TAKES_MEMORY,
     .options = options,
 };
-
-/* What there is to say in the end. */
-struct report {
-    const struct tf_growth *growth;
-    const struct tf_grow_options *options;
-    const char *input, *output; /* output is NULL when none was written */
-    uint64_t parameters_before, parameters_after;
-    uint64_t bytes_before, bytes_after; /* of the files; after a dry run the most it could be */
-    char digest_before[TF_DIGEST_TEXT];
-    char digest_after[TF_DIGEST_TEXT]; /* "" when none was written */
-    uint64_t memory;                   /* bytes taken at the height of it */
-    double difference;                 /* -1: not measured */
-};
-
-static const struct {
-    const char *name;
-    int p;
-} kinds[] = {{"qkv", TF_Q}, {"proj", TF_O}, {"ffn", TF_FFN}};
-
-/* One line for each run of layers with the same counts. */
-static void print_tokens(FILE *file, const struct tf_growth *growth, const char *name, int p)
-{
-    const struct tf_layer_shape *before = growth->before.layer, *after = growth->after.layer;
-    uint64_t layers = growth->before.layers;
-
-    for (uint64_t first = 0, next; first < layers; first = next) {
-        for (next = first + 1; next < layers && before[next].tokens[p] == before[first].tokens[p] &&
-                               after[next].tokens[p] == after[first].tokens[p];)
-            next++;
-        fprintf(file, "%-4s tokens   %" PRIu64 " -> %" PRIu64, name, before[first].tokens[p],
-                after[first].tokens[p]);
-        if (next - first == 1 && layers > 1)
-            fprintf(file, "  (layer %" PRIu64 ")", first);
-        else if (next - first < layers)
-            fprintf(file, "  (layers %" PRIu64 "-%" PRIu64 ")", first, next - 1);
-        fputc('\n', file);
-    }
-}
-
-static const char *verdict(const struct tf_growth *growth)
-{
-    return growth->exact       ? "preserved to the bit"
-           : growth->preserved ? "preserved to rounding"
-                               : "not preserved";
-}
-
-static void print_text(FILE *file, const struct report *report)
-{
-    const struct tf_growth *growth = report->growth;
-    char before[32], after[32];
-
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        print_tokens(file, growth, kinds[i].name, kinds[i].p);
-    fprintf(file, "parameters    %" PRIu64 " -> %" PRIu64 "\n", report->parameters_before,
-            report->parameters_after);
-    fprintf(file, "model digest  %s%s%s\n", report->digest_before,
-            *report->digest_after ? " -> " : "", report->digest_after);
-    fprintf(file, "function      %s%s%s\n", verdict(growth), growth->exact ? "" : ": ",
-            growth->why);
-    fprintf(file, "file          %s -> %s%s\n", tf_ui_bytes(before, report->bytes_before),
-            report->output ? "" : "at most ", tf_ui_bytes(after, report->bytes_after));
-    if (!report->output)
-        fprintf(file, "memory        %s\n", tf_ui_bytes(before, report->memory));
-    if (report->difference >= 0)
-        fprintf(file, "largest logit difference: %.3g\n", report->difference);
-}
-
-static void json_pair(struct tf_json *json, const char *key, uint64_t before, uint64_t after)
-{
-    tf_json_object(json, key);
-    tf_json_uint(json, "before", before);
-    tf_json_uint(json, "after", after);
-    tf_json_end_object(json);
-}
-
-static void json_tokens(struct tf_json *json, const struct tf_growth *growth)
-{
-    tf_json_array(json, "layers");
-    for (uint64_t layer = 0; layer < growth->before.layers; layer++) {
-        tf_json_object(json, NULL);
-        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-            json_pair(json, kinds[i].name, growth->before.layer[layer].tokens[kinds[i].p],
-                      growth->after.layer[layer].tokens[kinds[i].p]);
-        tf_json_end_object(json);
-    }
-    tf_json_end_array(json);
-}
-
-static void json_text(struct tf_json *json, const char *key, const char *text)
-{
-    if (text && *text)
-        tf_json_bytes(json, key, text, strlen(text));
-    else
-        tf_json_null(json, key);
-}
-
-static void print_json(FILE *file, const struct report *report)
-{
-    struct tf_json json = {.file = file, .pretty = true};
-
-    tf_json_object(&json, NULL);
-    tf_json_string(&json, "schema", "tf-grow/1");
-    json_text(&json, "input", report->input);
-    json_text(&json, "output", report->output);
-    tf_json_string(&json, "keys", init_names[report->options->keys]);
-    tf_json_string(&json, "values", init_names[report->options->values]);
-    tf_json_string(&json, "scale", scale_names[report->options->scale]);
-    tf_json_uint(&json, "seed", report->options->seed);
-    json_tokens(&json, report->growth);
-    json_pair(&json, "parameters", report->parameters_before, report->parameters_after);
-    json_pair(&json, "bytes", report->bytes_before, report->bytes_after);
-    tf_json_uint(&json, "memory", report->memory);
-    tf_json_object(&json, "digest");
-    tf_json_string(&json, "before", report->digest_before);
-    json_text(&json, "after", report->digest_after);
-    tf_json_end_object(&json);
-    tf_json_bool(&json, "exact", report->growth->exact);
-    tf_json_bool(&json, "preserved", report->growth->preserved);
-    json_text(&json, "why", report->growth->why);
-    if (report->difference >= 0)
-        tf_json_real(&json, "largest_logit_difference", report->difference);
-    else
-        tf_json_null(&json, "largest_logit_difference");
-    tf_json_end_object(&json);
-}
-
-static enum tf_code print_report(const struct tf_common *common, const struct report *report,
-                                 struct tf_err *err)
-{
-    struct tf_common to_stdout = *common;
-    struct tf_result result;
-
-    to_stdout.output = NULL; /* -o is the checkpoint's */
-    enum tf_code code = tf_result_open(&result, &to_stdout, err);
-    if (code)
-        return code;
-    if (common->json)
-        print_json(result.file, report);
-    else
-        print_text(result.file, report);
-    return tf_result_close(&result, err);
-}
 
 static enum tf_code read_target(struct tf_target *target, const char *option, const char *text,
                                 struct tf_err *err)
@@ -203,9 +74,14 @@ static enum tf_code read_options(struct tf_grow_options *how, const struct tf_co
     memset(how, 0, sizeof *how);
     if (read_target(&how->qkv, "qkv", given.qkv, err) ||
         read_target(&how->proj, "proj", given.proj, err) ||
-        read_target(&how->ffn, "ffn", given.ffn, err))
+        read_target(&how->ffn, "ffn", given.ffn, err) ||
+        read_target(&how->width, "width", given.width, err))
         return TF_USAGE;
+    how->method = (enum tf_grow_method)given.method;
     how->layers = given.layers;
+    how->add_layers = given.add_layers;
+    how->place = given.at < 0 ? TF_PLACE_TOP : (enum tf_grow_place)given.at;
+    how->noise = given.noise < 0 ? TF_GROW_NOISE : given.noise;
     how->keys = (enum tf_row_init)(given.keys < 0 ? config->grow.keys : given.keys);
     how->values = (enum tf_row_init)(given.values < 0 ? config->grow.values : given.values);
     how->scale = (enum tf_grow_scale)(given.scale < 0 ? config->grow.scale : given.scale);
@@ -213,20 +89,39 @@ static enum tf_code read_options(struct tf_grow_options *how, const struct tf_co
     return TF_OK;
 }
 
-/* Growth changes the token counts and nothing else about the model. */
+/* Options of another method say that something else was meant. */
+static enum tf_code check_method(struct tf_err *err)
+{
+    const bool tokens = given.method == TF_GROW_TOKENS;
+    const char *strange = given.keys >= 0     ? "keys"
+                          : given.values >= 0 ? "values"
+                          : given.scale >= 0  ? "scale"
+                                              : NULL;
+
+    if (tokens && given.noise >= 0)
+        return tf_fail(err, TF_USAGE, "--noise is for the methods net2net and hyperclone");
+    if (!tokens && strange)
+        return tf_fail(err, TF_USAGE, "--%s is for the method tokens", strange);
+    if (given.at >= 0 && !given.add_layers)
+        return tf_fail(err, TF_USAGE, "--at is for --add-layers");
+    if (tokens && !given.qkv && !given.proj && !given.ffn && !given.add_layers && !given.width)
+        return tf_fail(err, TF_USAGE,
+                       "nothing to grow: give --qkv, --proj, --ffn, --add-layers or --width");
+    return TF_OK;
+}
+
+/* Growth changes the model's size and nothing else about it. */
 static enum tf_code check_call(const struct tf_common *common, int operands, struct tf_err *err)
 {
     if (operands != 1)
         return tf_fail(err, TF_USAGE, "one checkpoint is wanted, not %d", operands);
     if (common->output ? strcmp(common->output, "-") == 0 : !common->dry_run)
         return tf_fail(err, TF_USAGE, "-o OUT.tfck is missing");
-    if (!given.qkv && !given.proj && !given.ffn)
-        return tf_fail(err, TF_USAGE, "nothing to grow: give --qkv, --proj or --ffn");
     for (size_t i = 0; i < common->sets.count; i++)
         if (strncmp(common->sets.items[i], "model.", 6) == 0)
             return tf_fail(err, TF_USAGE, "--set %s: the model is the checkpoint's",
                            common->sets.items[i]);
-    return TF_OK;
+    return check_method(err);
 }
 
 static enum tf_code measure(double *difference, const struct tf_checkpoint *from,
@@ -243,7 +138,7 @@ static enum tf_code measure(double *difference, const struct tf_checkpoint *from
 
 /* Both models in memory, before anything is written: with -f the output may be the only copy of the
  * input. */
-static enum tf_code verify_plan(struct report *report, const struct tf_checkpoint *from,
+static enum tf_code verify_plan(struct tf_grow_report *report, const struct tf_checkpoint *from,
                                 struct tf_err *err)
 {
     struct tf_model *grown = NULL;
@@ -262,7 +157,7 @@ static enum tf_code verify_plan(struct report *report, const struct tf_checkpoin
 
 /* And once more with what is in the file, which holds the same model and does not have its final
  * name yet. */
-static enum tf_code check_output(struct report *report, const struct tf_checkpoint *from,
+static enum tf_code check_output(struct tf_grow_report *report, const struct tf_checkpoint *from,
                                  const char *part, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_checkpoint grown;
@@ -289,58 +184,72 @@ static enum tf_code check_output(struct report *report, const struct tf_checkpoi
     return code;
 }
 
-/* Parameters, and bytes of new rows before compression, from the tables and the plan. */
-static void count(struct report *report, const struct tf_checkpoint *from)
+/* Bytes of the largest table; layers: of those of layers alone. */
+static uint64_t largest_table(const struct tf_model *plan, bool layers)
 {
-    const struct tf_growth *growth = report->growth;
-    uint64_t added = 0, moments = 0;
+    uint64_t most = 0;
 
-    for (size_t i = 0; i < tf_store_tables(from->store); i++) {
-        const struct tf_table_info *info = tf_store_table(from->store, i);
-        if (info->role == TF_PARAMETER)
-            report->parameters_before += info->rows * info->cols;
-        moments |= info->role == TF_MOMENT;
+    for (size_t i = 0; i < plan->table_count; i++) {
+        const struct tf_table *table = &plan->tables[i];
+        uint64_t bytes = table->rows * table->stride * sizeof(float);
+        if ((!layers || strncmp(table->name, "layers.", 7) == 0) && bytes > most)
+            most = bytes;
     }
-    for (uint64_t layer = 0; layer < growth->before.layers; layer++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            added += growth->after.layer[layer].tokens[p] - growth->before.layer[layer].tokens[p];
-    added *= 2 * growth->before.width;
-    report->parameters_after = report->parameters_before + added;
-    report->bytes_before = tf_store_file_size(from->store);
-    report->bytes_after = report->bytes_before + added * sizeof(float) * (moments ? 3 : 1);
+    return most;
 }
 
-/* A model's weights, and what a pass over one window takes. */
-static enum tf_code plan_model(uint64_t *bytes, const struct tf_shape *shape, struct tf_err *err)
+static bool has_moments(const struct tf_checkpoint *from)
 {
-    struct tf_model *plan = NULL;
-    uint64_t run = 0;
-    enum tf_code code = tf_model_plan(&plan, shape, false, err);
+    for (size_t i = 0; i < tf_store_tables(from->store); i++)
+        if (tf_store_table(from->store, i)->role == TF_MOMENT)
+            return true;
+    return false;
+}
 
-    if (!code)
-        code = tf_run_plan(&run, plan, TF_RUN_SCORE, 1, shape->seq, err);
-    if (!code)
-        *bytes += plan->bytes_weights + run;
-    tf_model_free(plan);
+/* Parameters; bytes of the file, of which those that are new count before compression. Old tables
+ * are copied by chunks, but for a wider model, whose tables are all made anew. */
+static void count(struct tf_grow_report *report, const struct tf_checkpoint *from,
+                  const struct tf_model *before, const struct tf_model *after)
+{
+    const bool tokens = report->options->method == TF_GROW_TOKENS;
+
+    report->parameters_before = tf_model_parameters(before);
+    report->parameters_after = tf_model_parameters(after);
+    report->bytes_before = tf_store_file_size(from->store);
+    uint64_t made = report->parameters_after - (tokens ? report->parameters_before : 0);
+    if (tokens && has_moments(from))
+        made *= 3;
+    report->bytes_after = report->bytes_before + made * sizeof(float);
+    report->memory = largest_table(after, tokens) + (tokens ? 0 : largest_table(before, false));
+}
+
+/* To verify takes a whole model, and a pass over one window. */
+static enum tf_code add_model(uint64_t *bytes, const struct tf_model *plan, struct tf_err *err)
+{
+    uint64_t run = 0;
+    enum tf_code code = tf_run_plan(&run, plan, TF_RUN_SCORE, 1, plan->shape.seq, err);
+
+    *bytes += plan->bytes_weights + run;
     return code;
 }
 
-/* Tables are written one at a time; to verify takes two whole models. */
-static enum tf_code plan_memory(struct report *report, uint64_t max_memory, struct tf_err *err)
+/* What it comes to, and whether there is room for it. */
+static enum tf_code reckon(struct tf_grow_report *report, const struct tf_checkpoint *from,
+                           uint64_t max_memory, struct tf_err *err)
 {
-    const struct tf_growth *growth = report->growth;
-    uint64_t most = 0;
-    enum tf_code code = TF_OK;
+    struct tf_model *before = NULL, *after = NULL;
+    enum tf_code code = tf_model_plan(&before, &report->growth->before, false, err);
 
-    for (uint64_t layer = 0; layer < growth->after.layers; layer++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            if (growth->after.layer[layer].tokens[p] > most)
-                most = growth->after.layer[layer].tokens[p];
-    report->memory = most * tf_table_stride(growth->after.width) * sizeof(float);
-    if (given.verify)
-        code = plan_model(&report->memory, &growth->before, err);
+    if (!code)
+        code = tf_model_plan(&after, &report->growth->after, false, err);
+    if (!code)
+        count(report, from, before, after);
     if (!code && given.verify)
-        code = plan_model(&report->memory, &growth->after, err);
+        code = add_model(&report->memory, before, err);
+    if (!code && given.verify)
+        code = add_model(&report->memory, after, err);
+    tf_model_free(before);
+    tf_model_free(after);
     if (!code && max_memory && report->memory > max_memory) {
         char needed[32], limit[32];
         code = tf_fail(err, TF_MEMORY, "the growth needs %s of memory; the limit is %s",
@@ -349,7 +258,7 @@ static enum tf_code plan_memory(struct report *report, uint64_t max_memory, stru
     return code;
 }
 
-static enum tf_code write_output(struct report *report, const struct tf_checkpoint *from,
+static enum tf_code write_output(struct tf_grow_report *report, const struct tf_checkpoint *from,
                                  bool force, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_writer *writer = NULL;
@@ -369,13 +278,12 @@ static enum tf_code write_output(struct report *report, const struct tf_checkpoi
 }
 
 static enum tf_code grow(const struct tf_common *common, const struct tf_checkpoint *from,
-                         struct report *report, uint64_t max_memory, struct tf_err *err)
+                         struct tf_grow_report *report, uint64_t max_memory, struct tf_err *err)
 {
     struct tf_digest digest;
     enum tf_code code;
 
-    count(report, from);
-    code = plan_memory(report, max_memory, err);
+    code = reckon(report, from, max_memory, err);
     if (!code && given.verify)
         code = verify_plan(report, from, err);
     if (!code)
@@ -387,7 +295,18 @@ static enum tf_code grow(const struct tf_common *common, const struct tf_checkpo
         report->output = common->output;
         code = write_output(report, from, common->force, max_memory, err);
     }
-    return code ? code : print_report(common, report, err);
+    return code ? code : tf_grow_report_print(common, report, err);
+}
+
+static void tell_options(const struct tf_common *common, const struct tf_grow_options *how)
+{
+    if (how->method == TF_GROW_TOKENS)
+        tf_ui_verbose(&program, common, "keys %s, values %s, scale %s, seed %" PRIu64,
+                      tf_row_init_name(how->keys), tf_row_init_name(how->values),
+                      tf_grow_scale_name(how->scale), how->seed);
+    else
+        tf_ui_verbose(&program, common, "%s, noise %g, seed %" PRIu64,
+                      tf_grow_method_name(how->method), how->noise, how->seed);
 }
 
 static enum tf_code run(const struct tf_common *common, const char *input, struct tf_err *err)
@@ -396,7 +315,8 @@ static enum tf_code run(const struct tf_common *common, const char *input, struc
     struct tf_checkpoint from;
     struct tf_grow_options how;
     struct tf_growth growth = {0};
-    struct report report = {.growth = &growth, .options = &how, .input = input, .difference = -1};
+    struct tf_grow_report report = {
+        .growth = &growth, .options = &how, .input = input, .difference = -1};
     enum tf_code code =
         tf_checkpoint_open(&from, input, max_memory, common->sets.items, common->sets.count, err);
 
@@ -406,9 +326,7 @@ static enum tf_code run(const struct tf_common *common, const char *input, struc
     if (!code)
         code = tf_grow_plan(&growth, &from.shape, &how, err);
     if (!code)
-        tf_ui_verbose(&program, common, "keys %s, values %s, scale %s, seed %" PRIu64,
-                      init_names[how.keys], init_names[how.values], scale_names[how.scale],
-                      how.seed);
+        tell_options(common, &how);
     if (!code && common->output)
         code = tf_out_check(common->output, common->force, err);
     if (!code)

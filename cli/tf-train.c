@@ -120,6 +120,7 @@ static void on_step(void *user, const struct tf_step_report *r)
     tf_json_real(&json, "grad_norm", r->grad_norm);
     tf_json_real(&json, "tokens_per_second", r->tokens_per_second);
     tf_json_real(&json, "seconds", r->seconds);
+    tf_json_real(&json, "flops", r->flops);
     tf_json_end_object(&json);
     end_record(job);
 }
@@ -136,10 +137,42 @@ static void on_eval(void *user, const struct tf_eval_report *r)
     tf_json_object(&json, NULL);
     tf_json_string(&json, "event", "eval");
     tf_json_uint(&json, "step", r->step);
+    tf_json_uint(&json, "tokens", r->tokens);
     tf_json_real(&json, "loss", r->loss);
     tf_json_real(&json, "bits_per_byte", r->bits_per_byte);
     tf_json_real(&json, "seconds", r->seconds);
     tf_json_bool(&json, "best", r->best);
+    tf_json_real(&json, "flops", r->flops);
+    tf_json_end_object(&json);
+    end_record(job);
+}
+
+static void on_grown(void *user, const struct tf_grow_report *r)
+{
+    struct job *job = user;
+    char before[32], after[32];
+    tf_progress_clear(&job->progress);
+    tf_ui_note(&program, job->common, "step %" PRIu64 ": grown from %s to %s parameters", r->step,
+               tf_ui_count(before, (double)r->parameters[0]),
+               tf_ui_count(after, (double)r->parameters[1]));
+    if (!isnan(r->loss[0]))
+        tf_ui_note(&program, job->common,
+                   "step %" PRIu64 ": validation loss %.6f before, %.6f after", r->step, r->loss[0],
+                   r->loss[1]);
+    if (!job->metrics)
+        return;
+    struct tf_json json = {.file = job->metrics};
+    tf_json_object(&json, NULL);
+    tf_json_string(&json, "event", "grow");
+    tf_json_uint(&json, "step", r->step);
+    tf_json_string(&json, "method", r->method);
+    tf_json_array(&json, "parameters");
+    tf_json_uint(&json, NULL, r->parameters[0]);
+    tf_json_uint(&json, NULL, r->parameters[1]);
+    tf_json_end_array(&json);
+    tf_json_real(&json, "loss_before", r->loss[0]);
+    tf_json_real(&json, "loss_after", r->loss[1]);
+    tf_json_real(&json, "flops", r->flops);
     tf_json_end_object(&json);
     end_record(job);
 }
@@ -277,6 +310,8 @@ static void plan_text(FILE *out, const struct tf_trainer_plan *plan)
                   {"text", plan->text},       {"total", plan->total}};
     char text[32];
     fprintf(out, "parameters         %" PRIu64 "\n", plan->parameters);
+    if (plan->final_parameters != plan->parameters)
+        fprintf(out, "parameters, grown  %" PRIu64 "\n", plan->final_parameters);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         fprintf(out, "memory %-11s %s\n", memory[i].name, tf_ui_bytes(text, memory[i].bytes));
     fprintf(out, "FLOPs a step       %.4g\n", plan->flops_per_step);
@@ -292,6 +327,7 @@ static void plan_json(FILE *out, const struct tf_trainer_plan *plan)
     tf_json_object(&json, NULL);
     tf_json_string(&json, "schema", "tf-train-plan/1");
     tf_json_uint(&json, "parameters", plan->parameters);
+    tf_json_uint(&json, "final_parameters", plan->final_parameters);
     tf_json_object(&json, "memory");
     tf_json_uint(&json, "weights", plan->weights);
     tf_json_uint(&json, "gradients", plan->gradients);
@@ -345,7 +381,8 @@ static enum tf_code make_trainer(struct job *job, struct tf_err *err)
         .init = given.init,
         .max_seconds = given.max_time,
         .stop = &tf_stop,
-        .events = {.user = job, .step = on_step, .eval = on_eval, .saved = on_saved},
+        .events =
+            {.user = job, .step = on_step, .eval = on_eval, .grown = on_grown, .saved = on_saved},
     };
     return tf_trainer_new(&job->trainer, &job->config, &with, job->common->dry_run, err);
 }

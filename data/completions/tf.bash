@@ -9,11 +9,11 @@ _tf_options() {
         ;;
     tf-grow)
         echo -o --output -f --force -n --dry-run --set --max-memory --json
-        echo --qkv --proj --ffn --layers --keys --values --scale --seed --verify
+        echo --qkv --proj --ffn --layers --add-layers --at --method --width --noise --keys --values --scale --seed --verify
         ;;
     tf-eval)
         echo -o --output -f --force -n --dry-run --set --max-memory --json
-        echo --window --stride --second-half --batch --fail-above --compare --weights
+        echo --window --stride --second-half --batch --fail-above --compare --keep --weights
         ;;
     tf-generate)
         echo -o --output -f --force --dry-run --set --max-memory --json
@@ -54,10 +54,12 @@ _tf() {
     --color | --progress) _tf_words "$cur" 'auto always never' ;;
     --keys | --values) _tf_words "$cur" 'zero random copy' ;;
     --scale) _tf_words "$cur" 'keep count' ;;
+    --at) _tf_words "$cur" 'top middle spread' ;;
+    --method) _tf_words "$cur" 'tokens net2net hyperclone' ;;
     --weights) _tf_words "$cur" 'f32 bf16 int8' ;;
     --init | --compare) _tf_files "$cur" .tfck ;;
     -o | --output | --prompts | --metrics) _tf_files "$cur" ;;
-    --threads | --max-memory | --max-time | --set | --qkv | --proj | --ffn | --layers | --seed) ;;
+    --threads | --max-memory | --max-time | --set | --qkv | --proj | --ffn | --layers | --seed | --add-layers | --width | --noise) ;;
     --window | --stride | --batch | --fail-above) ;;
     --usage | --by)
         _tf_files "$cur"

@@ -6,7 +6,7 @@
 #ifndef TF_NN_ATTENTION_H
 #define TF_NN_ATTENTION_H
 
-#include "nn/pattention.h"
+#include "nn/projection.h"
 
 struct tf_heads {
     size_t H, D;     /* C = H D */

@@ -1,5 +1,5 @@
 /* The backward pass. One team of threads goes through all of it; within a layer its work is of two
- * kinds, with a barrier between them: what each block of rows does on its own (norms, Pattentions,
+ * kinds, with a barrier between them: what each block of rows does on its own (norms, projections,
  * residuals), and what takes all rows (attention, and the gradients of tables). */
 #include "nn/run.h"
 
@@ -7,11 +7,11 @@
 
 static const struct tf_matrix none = {NULL, 0};
 
-/* Team: packs Pattentions first..last of a layer. */
+/* Team: packs projections first..last of a layer. */
 static void pack_layer_back(struct tf_run *run, size_t layer, int first, int last)
 {
     for (int p = first; p <= last; p++)
-        tf_pattention_pack_back(tf_run_pack(run, layer, p), &run->model->layers[layer].at[p]);
+        tf_projection_pack_back(tf_run_pack(run, layer, p), &run->model->layers[layer].at[p]);
 }
 
 /* The packed copy, for the gradients, of some rows of g or x. */
@@ -23,15 +23,17 @@ static void pack_rows(const struct tf_run *run, float *to, size_t first, size_t 
                  first + count, 0, C);
 }
 
-/* dx (or +=) of a Pattention for some rows, where g begins; g is packed as well. */
+/* dx (or +=) of a projection for some rows, where g begins; g is packed as well, unless a matrix's.
+ */
 static void project_back(const struct tf_run *run, size_t layer, int p, size_t first, size_t count,
                          struct tf_matrix g, struct tf_matrix dx, bool add)
 {
-    pack_rows(run, run->back.g[p], first, count, g);
-    tf_pattention_backward(&run->model->layers[layer].at[p], run->model->shape.norm,
-                           tf_run_pack(run, layer, p), first, count, g, dx, add,
-                           tf_scores_from(run->kept[layer].scores[p], first), &run->back.at[p],
-                           tf_run_piece(run).scores);
+    const struct tf_projection *at = &run->model->layers[layer].at[p];
+    if (at->values)
+        pack_rows(run, run->back.g[p], first, count, g);
+    tf_projection_backward(at, run->model->shape.norm, tf_run_pack(run, layer, p), first, count, g,
+                           dx, add, tf_scores_from(run->kept[layer].scores[p], first),
+                           &run->back.at[p], tf_run_piece(run).scores);
 }
 
 /* Turns the gradients of q and k of some rows back. */
@@ -98,7 +100,7 @@ static void backward_rows(const struct tf_run *run, size_t l)
 /* Team. */
 static void gradients(const struct tf_run *run, size_t layer, int p, const float *x)
 {
-    tf_pattention_gradients(&run->model->layers[layer].at[p], &run->back.at[p], run->back.g[p], x,
+    tf_projection_gradients(&run->model->layers[layer].at[p], &run->back.at[p], run->back.g[p], x,
                             !run->fresh);
 }
 
@@ -149,7 +151,7 @@ void tf_backward(struct tf_run *run, const uint16_t *ids)
     const size_t rows = run->streams * run->length, L = model->shape.layers;
     const bool frozen = model->embed->frozen;
     const struct tf_matrix input = frozen ? none : place_input(run, ids);
-    for (int p = 0; p < TF_PATTENTIONS; p++)
+    for (int p = 0; p < TF_PROJECTIONS; p++)
         run->back.at[p].rows = rows;
 #pragma omp parallel if (tf_worth_threads(tf_model_parameters(model) * rows))
     {

@@ -1,15 +1,15 @@
 /* The forward pass. One team of threads goes through all of it; within a layer its work is of two
- * kinds, with a barrier between them: what each block of rows does on its own (norms, Pattentions,
+ * kinds, with a barrier between them: what each block of rows does on its own (norms, projections,
  * residuals), and what takes all rows (attention). */
 #include "nn/run.h"
 
 static const struct tf_matrix none = {NULL, 0};
 
-/* Team: packs Pattentions first..last of a layer for the forward pass; kept packs stay. */
+/* Team: packs projections first..last of a layer for the forward pass; kept packs stay. */
 static void pack_layer(struct tf_run *run, size_t layer, int first, int last)
 {
     for (int p = first; p <= last && run->mode != TF_RUN_CACHE; p++)
-        tf_pattention_pack(tf_run_pack(run, layer, p), &run->model->layers[layer].at[p]);
+        tf_projection_pack(tf_run_pack(run, layer, p), &run->model->layers[layer].at[p]);
 }
 
 /* The residual stream after a layer. */
@@ -20,12 +20,12 @@ static struct tf_matrix layer_out(const struct tf_run *run, size_t layer)
 
 /* ---- forward, by blocks of rows ---- */
 
-/* y = pattention(x) [+ residual] for `count` rows from row `first` on; x, y and residual begin
+/* y = projection(x) [+ residual] for `count` rows from row `first` on; x, y and residual begin
  * there. */
 static void project(const struct tf_run *run, size_t layer, int p, size_t first, size_t count,
                     struct tf_matrix x, struct tf_matrix y, struct tf_matrix residual, float *s)
 {
-    tf_pattention_forward(&run->model->layers[layer].at[p], run->model->shape.norm,
+    tf_projection_forward(&run->model->layers[layer].at[p], run->model->shape.norm,
                           tf_run_pack(run, layer, p), count, x, y, residual,
                           tf_scores_from(run->kept[layer].scores[p], first), s);
 }
@@ -102,23 +102,33 @@ static void forward_rows(const struct tf_run *run, size_t l)
 
 /* ---- forward, a few rows ---- */
 
-/* Team: pattentions p0..p1 of a layer on the same few rows of x, which may be each thread's own
- * copy. */
+/* Team: the scores of Pattentions p0..p1 of a layer for a few rows of x. */
+static void score_few(const struct tf_run *run, size_t layer, int p0, int p1, struct tf_matrix x)
+{
+    const struct tf_projection *at = run->model->layers[layer].at;
+    const size_t rows = run->streams * run->length;
+    for (int p = p0; p <= p1; p++)
+        tf_projection_ask(&at[p], tf_run_pack(run, layer, p), rows, x, run->few[p]);
+#pragma omp barrier
+    for (int p = p0; p <= p1; p++)
+        tf_projection_activate(&at[p], run->model->shape.norm, tf_run_pack(run, layer, p), rows,
+                               run->few[p]);
+#pragma omp barrier
+}
+
+/* Team: projections p0..p1 of a layer, matrices or not, on the same few rows of x, which may be
+ * each thread's own copy. */
 static void project_few(const struct tf_run *run, size_t layer, int p0, int p1, struct tf_matrix x,
                         const struct tf_matrix *y, struct tf_matrix residual)
 {
-    const struct tf_pattention *at = run->model->layers[layer].at;
+    const struct tf_projection *at = run->model->layers[layer].at;
     const size_t rows = run->streams * run->length;
+    const bool scored = at[p0].values;
+    if (scored)
+        score_few(run, layer, p0, p1, x);
     for (int p = p0; p <= p1; p++)
-        tf_pattention_ask(&at[p], tf_run_pack(run, layer, p), rows, x, run->few[p]);
-#pragma omp barrier
-    for (int p = p0; p <= p1; p++)
-        tf_pattention_activate(&at[p], run->model->shape.norm, tf_run_pack(run, layer, p), rows,
-                               run->few[p]);
-#pragma omp barrier
-    for (int p = p0; p <= p1; p++)
-        tf_pattention_answer(&at[p], tf_run_pack(run, layer, p), rows, run->few[p], y[p - p0],
-                             residual);
+        tf_projection_answer(&at[p], tf_run_pack(run, layer, p), rows, scored ? run->few[p] : x,
+                             y[p - p0], residual);
 #pragma omp barrier
 }
 
@@ -182,6 +192,6 @@ void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t 
 
 void tf_run_scores(const struct tf_run *run, size_t layer, int p, size_t row, float *out)
 {
-    tf_pattention_scores(&run->model->layers[layer].at[p], run->model->shape.norm,
+    tf_projection_scores(&run->model->layers[layer].at[p], run->model->shape.norm,
                          run->kept[layer].scores[p], row, out);
 }

@@ -8,24 +8,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const pattention_names[TF_PATTENTIONS] = {"attn.q", "attn.k", "attn.v", "attn.o",
+#define EMBEDDING_DEVIATION 0.02
+
+static const char *const projection_names[TF_PROJECTIONS] = {"attn.q", "attn.k", "attn.v", "attn.o",
                                                              "ffn"};
 
-char *tf_pattention_name(char out[TF_TABLE_NAME], uint64_t layer, int p)
+const char *tf_kind_name(enum tf_kind kind)
 {
-    snprintf(out, TF_TABLE_NAME, "layers.%llu.%s", (unsigned long long)layer, pattention_names[p]);
+    static const char *const names[] = {"tokenformer", "transformer"};
+    return names[kind];
+}
+
+char *tf_projection_name(char out[TF_TABLE_NAME], uint64_t layer, int p)
+{
+    snprintf(out, TF_TABLE_NAME, "layers.%llu.%s", (unsigned long long)layer, projection_names[p]);
     return out;
 }
 
-char *tf_table_name(char out[TF_TABLE_NAME], uint64_t layer, int p, bool values)
+char *tf_table_name(char out[TF_TABLE_NAME], uint64_t layer, int p, enum tf_part part)
 {
+    static const char *const parts[] = {"keys", "values", "weight"};
     snprintf(out, TF_TABLE_NAME, "layers.%llu.%s.%s", (unsigned long long)layer,
-             pattention_names[p], values ? "values" : "keys");
+             projection_names[p], parts[part]);
     return out;
+}
+
+static enum tf_code projection_check(const struct tf_shape *s, uint64_t l, int p,
+                                     struct tf_err *err)
+{
+    const uint64_t tokens = s->layer[l].tokens[p];
+    const double scale = s->layer[l].scale[p];
+    const bool scaled = s->kind == TF_TOKENFORMER ? scale > 0 && isfinite(scale) : scale == 0;
+    if (!tokens || tokens > 1ull << 31 || !scaled)
+        return tf_fail(err, TF_CONFIG, "layers.%llu.%s: %llu tokens at scale %g",
+                       (unsigned long long)l, projection_names[p], (unsigned long long)tokens,
+                       scale);
+    if (tf_is_matrix(s, p) && tokens != s->width)
+        return tf_fail(err, TF_CONFIG, "layers.%llu.%s: %llu rows of a matrix, but a width of %llu",
+                       (unsigned long long)l, projection_names[p], (unsigned long long)tokens,
+                       (unsigned long long)s->width);
+    return TF_OK;
 }
 
 static enum tf_code shape_check(const struct tf_shape *s, struct tf_err *err)
 {
+    enum tf_code code = TF_OK;
+    if ((s->norm == TF_GELU) != (s->kind == TF_TRANSFORMER))
+        return tf_fail(err, TF_CONFIG, "a %s has no %s", tf_kind_name(s->kind),
+                       tf_norm_name(s->norm));
     if (!s->layers || !s->width || !s->heads || !s->vocab || !s->seq)
         return tf_fail(err, TF_CONFIG,
                        "a model needs at least one layer, channel, head, token id and position");
@@ -43,14 +73,10 @@ static enum tf_code shape_check(const struct tf_shape *s, struct tf_err *err)
         return tf_fail(
             err, TF_CONFIG, "width %llu, vocabulary %llu, length %llu: at most 2^20, 2^16, 2^24",
             (unsigned long long)s->width, (unsigned long long)s->vocab, (unsigned long long)s->seq);
-    for (uint64_t l = 0; l < s->layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            if (!s->layer[l].tokens[p] || s->layer[l].tokens[p] > 1ull << 31 ||
-                !(s->layer[l].scale[p] > 0) || !isfinite(s->layer[l].scale[p]))
-                return tf_fail(err, TF_CONFIG, "layers.%llu.%s: %llu tokens at scale %g",
-                               (unsigned long long)l, pattention_names[p],
-                               (unsigned long long)s->layer[l].tokens[p], s->layer[l].scale[p]);
-    return TF_OK;
+    for (uint64_t l = 0; l < s->layers && !code; l++)
+        for (int p = 0; p < TF_PROJECTIONS && !code; p++)
+            code = projection_check(s, l, p, err);
+    return code;
 }
 
 size_t tf_rotated(const struct tf_shape *shape)
@@ -64,7 +90,7 @@ static struct tf_table *describe(struct tf_model *model, const char *name, size_
 {
     struct tf_table *table = &model->tables[model->table_count++];
     snprintf(table->name, sizeof table->name, "%s", name);
-    table->rows = rows;
+    table->rows = table->new_from = rows;
     table->cols = cols;
     table->stride = tf_table_stride(cols);
     table->decay = decay;
@@ -76,25 +102,32 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct tf_table *)a)->name, ((const struct tf_table *)b)->name);
 }
 
+static void describe_projection(struct tf_model *model, uint64_t l, int p)
+{
+    const struct tf_shape *s = &model->shape;
+    const struct tf_layer_shape *layer = &s->layer[l];
+    char name[TF_TABLE_NAME];
+    for (int part = TF_KEYS; part <= TF_WEIGHT; part++)
+        if (tf_is_matrix(s, p) == (part == TF_WEIGHT)) {
+            tf_table_name(name, l, p, (enum tf_part)part);
+            describe(model, name, layer->tokens[p], s->width, true)->scale = layer->scale[p];
+        }
+}
+
 /* Lists every table, sorted, with its row group; rows and scales come from the shape. */
 static void describe_all(struct tf_model *model)
 {
     const struct tf_shape *s = &model->shape;
-    char name[TF_TABLE_NAME];
     describe(model, "embed.tokens", s->vocab, s->width, true);
     if (!s->tied)
         describe(model, "head.tokens", s->vocab, s->width, true);
     describe(model, "norm.weight", 1, s->width, false);
     describe(model, "norm.bias", 1, s->width, false);
     for (uint64_t l = 0; l < s->layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            for (int values = 0; values < 2; values++) {
-                tf_table_name(name, l, p, values);
-                describe(model, name, s->layer[l].tokens[p], s->width, true)->scale =
-                    s->layer[l].scale[p];
-            }
+        for (int p = 0; p < TF_PROJECTIONS; p++)
+            describe_projection(model, l, p);
     qsort(model->tables, model->table_count, sizeof *model->tables, by_name);
-    unsigned group = 0; /* keys and values of one Pattention stand next to each other, keys first */
+    unsigned group = 0; /* keys and values of one projection stand next to each other, keys first */
     for (size_t i = 0; i < model->table_count; i++)
         model->tables[i].row_group =
             i && strstr(model->tables[i].name, ".values") ? group : ++group;
@@ -108,9 +141,11 @@ static void link_tables(struct tf_model *model)
     model->norm_weight = tf_model_find(model, "norm.weight");
     model->norm_bias = tf_model_find(model, "norm.bias");
     for (uint64_t l = 0; l < model->shape.layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
-            model->layers[l].at[p].keys = tf_model_find(model, tf_table_name(name, l, p, false));
-            model->layers[l].at[p].values = tf_model_find(model, tf_table_name(name, l, p, true));
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
+            struct tf_projection *at = &model->layers[l].at[p];
+            const enum tf_part first = tf_is_matrix(&model->shape, p) ? TF_WEIGHT : TF_KEYS;
+            at->keys = tf_model_find(model, tf_table_name(name, l, p, first));
+            at->values = tf_model_find(model, tf_table_name(name, l, p, TF_VALUES));
         }
 }
 
@@ -148,7 +183,7 @@ enum tf_code tf_model_plan(struct tf_model **out, const struct tf_shape *shape, 
     model->shape.layer = tf_new(shape->layers, sizeof *shape->layer, "layer shapes", err);
     model->layers = tf_new(shape->layers, sizeof *model->layers, "layers", err);
     model->tables =
-        tf_new(4 + 2 * TF_PATTENTIONS * shape->layers, sizeof *model->tables, "table list", err);
+        tf_new(4 + 2 * TF_PROJECTIONS * shape->layers, sizeof *model->tables, "table list", err);
     if (!model->shape.layer || !model->layers || !model->tables) {
         tf_model_free(model);
         return TF_MEMORY;
@@ -211,19 +246,34 @@ uint64_t tf_model_parameters(const struct tf_model *model)
     return sum;
 }
 
+void tf_model_keep(struct tf_model *model, double share)
+{
+    for (uint64_t l = 0; l < model->shape.layers; l++)
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
+            const struct tf_projection *at = &model->layers[l].at[p];
+            /* Rounded up, but 0.55 of 100 are 55, although doubles make them a little more. */
+            const double exact = share * (double)model->shape.layer[l].tokens[p];
+            if (at->values)
+                at->keys->rows = at->values->rows = (size_t)ceil(exact - exact * 0x1p-50);
+        }
+}
+
 double tf_model_flops(const struct tf_model *model)
 {
     const struct tf_shape *s = &model->shape;
-    double matrices = (double)s->vocab * (double)s->width;
-    for (uint64_t l = 0; l < s->layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
-            matrices += 2.0 * (double)s->layer[l].tokens[p] * (double)s->width;
+    double matrices = (double)model->head->rows * (double)s->width;
+    for (size_t i = 0; i < model->table_count; i++)
+        if (strncmp(model->tables[i].name, "layers.", 7) == 0)
+            matrices += (double)model->tables[i].rows * (double)s->width;
     return 6 * matrices + 12.0 * (double)s->layers * (double)s->seq * (double)s->width;
 }
 
-double tf_init_deviation(const struct tf_shape *shape, bool values)
+double tf_init_deviation(const struct tf_shape *shape, int p, enum tf_part part)
 {
-    return values ? 2 / ((double)shape->layers * sqrt((double)shape->width)) : 0.02;
+    const double width = (double)shape->width;
+    if (part == TF_VALUES || (part == TF_WEIGHT && p == TF_O))
+        return 2 / ((double)shape->layers * sqrt(width));
+    return shape->kind == TF_TOKENFORMER ? EMBEDDING_DEVIATION : sqrt(2 / (5 * width));
 }
 
 void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uint64_t cols,
@@ -236,12 +286,23 @@ void tf_init_rows(float *rows, size_t stride, uint64_t first, uint64_t last, uin
             rows[r * stride + c] = (float)(deviation * tf_rng_normal(seed, stream, r * cols + c));
 }
 
+static void init_table(struct tf_table *t, double deviation, uint64_t seed)
+{
+    tf_init_rows(t->value, t->stride, 0, t->rows, t->cols, t->name, deviation, seed);
+}
+
 void tf_model_init(struct tf_model *model, uint64_t seed)
 {
-    for (size_t i = 0; i < model->table_count; i++) {
-        struct tf_table *t = &model->tables[i];
-        if (t != model->norm_weight && t != model->norm_bias)
-            tf_init_rows(t->value, t->stride, 0, t->rows, t->cols, t->name,
-                         tf_init_deviation(&model->shape, strstr(t->name, ".values")), seed);
-    }
+    const struct tf_shape *s = &model->shape;
+    init_table(model->embed, EMBEDDING_DEVIATION, seed);
+    if (!s->tied)
+        init_table(model->head, EMBEDDING_DEVIATION, seed);
+    for (uint64_t l = 0; l < s->layers; l++)
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
+            const struct tf_projection *at = &model->layers[l].at[p];
+            const enum tf_part first = at->values ? TF_KEYS : TF_WEIGHT;
+            init_table(at->keys, tf_init_deviation(s, p, first), seed);
+            if (at->values)
+                init_table(at->values, tf_init_deviation(s, p, TF_VALUES), seed);
+        }
 }

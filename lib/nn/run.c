@@ -23,7 +23,7 @@ static float *take_floats(struct tf_arena *memory, size_t a, size_t b)
     return memory->overflow ? NULL : tf_arena_take(memory, count, sizeof(float));
 }
 
-/* The largest token count of Pattention p of any layer. */
+/* The largest token count of projection p of any layer. */
 static size_t most_tokens(const struct tf_shape *shape, int p)
 {
     size_t most = 0;
@@ -50,7 +50,9 @@ static void take_kept(struct tf_run *run, size_t rows)
         if (run->mode != TF_RUN_TRAIN)
             continue;
         kept->attention = take_floats(&run->memory, rows, 2 * s->heads);
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
+            if (tf_is_matrix(s, p))
+                continue;
             kept->scores[p].a = take_rows(&run->memory, rows, s->layer[l].tokens[p]);
             kept->scores[p].stats = take_floats(&run->memory, rows, 2);
         }
@@ -78,20 +80,22 @@ static void take_packs(struct tf_run *run)
 {
     const struct tf_shape *s = &run->model->shape;
     const bool keep = run->mode == TF_RUN_CACHE;
-    for (size_t i = 0; i < (keep ? s->layers : 1) * TF_PATTENTIONS; i++) {
-        const int p = (int)(i % TF_PATTENTIONS);
-        const size_t N = keep ? s->layer[i / TF_PATTENTIONS].tokens[p] : most_tokens(s, p);
-        struct tf_pattention_pack *pack = &run->packs[i];
+    for (size_t i = 0; i < (keep ? s->layers : 1) * TF_PROJECTIONS; i++) {
+        const int p = (int)(i % TF_PROJECTIONS);
+        const size_t N = keep ? s->layer[i / TF_PROJECTIONS].tokens[p] : most_tokens(s, p);
+        struct tf_projection_pack *pack = &run->packs[i];
         pack->precision = keep ? run->model->precision : TF_PRECISION_F32;
-        pack->keys = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
-        pack->values = take_packed(run, pack->precision, tf_pattention_pack_size(N, s->width));
-        if (pack->precision == TF_PRECISION_INT8) {
-            pack->key_scales = take_floats(&run->memory, 1, N);
-            pack->value_scales = take_floats(&run->memory, 1, N);
-        }
+        const bool scaled = pack->precision == TF_PRECISION_INT8;
+        pack->keys = take_packed(run, pack->precision, tf_projection_pack_size(N, s->width));
+        pack->key_scales = scaled ? take_floats(&run->memory, 1, N) : NULL;
+        if (tf_is_matrix(s, p))
+            continue;
+        pack->values = take_packed(run, pack->precision, tf_projection_pack_size(N, s->width));
+        pack->value_scales = scaled ? take_floats(&run->memory, 1, N) : NULL;
     }
-    for (int p = 0; keep && p < TF_PATTENTIONS; p++)
-        run->few[p] = take_rows(&run->memory, TF_FEW_ROWS, most_tokens(s, p));
+    for (int p = 0; keep && p < TF_PROJECTIONS; p++)
+        if (!tf_is_matrix(s, p))
+            run->few[p] = take_rows(&run->memory, TF_FEW_ROWS, most_tokens(s, p));
 }
 
 static void take_head(struct tf_run *run, size_t rows)
@@ -105,7 +109,7 @@ static void take_head(struct tf_run *run, size_t rows)
         if (run->model->precision == TF_PRECISION_INT8)
             run->head_scales = take_floats(&run->memory, 1, s->vocab);
     } else {
-        run->head = take_floats(&run->memory, 1, tf_pattention_pack_size(piece, s->width));
+        run->head = take_floats(&run->memory, 1, tf_projection_pack_size(piece, s->width));
     }
     if (run->mode == TF_RUN_TRAIN)
         run->head_hidden = take_floats(&run->memory, 1, tf_packed_size(run->chunk, s->width));
@@ -119,10 +123,12 @@ static void take_backward(struct tf_run *run, size_t rows)
     struct tf_matrix *const all[] = {&run->dx, &run->dq, &run->dk, &run->dv, &run->dmixed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         *all[i] = take_rows(&run->memory, rows, C);
-    for (int p = 0; p < TF_PATTENTIONS; p++) {
+    for (int p = 0; p < TF_PROJECTIONS; p++) {
         const size_t left = tf_left_size(rows, most_tokens(s, p));
-        back->at[p].s = take_floats(&run->memory, 1, left);
         back->at[p].da = take_floats(&run->memory, 1, left);
+        if (tf_is_matrix(s, p))
+            continue;
+        back->at[p].s = take_floats(&run->memory, 1, left);
         back->g[p] = take_floats(&run->memory, 1, packed);
     }
     back->in = take_floats(&run->memory, 1, packed);
@@ -142,8 +148,9 @@ static void take_scratch(struct tf_run *run)
     const struct tf_shape *s = &run->model->shape;
     const size_t attention = tf_attention_scratch(&run->heads, run->mode == TF_RUN_TRAIN);
     size_t scores = 0;
-    for (int p = 0; p < TF_PATTENTIONS; p++)
-        scores = most_tokens(s, p) > scores ? most_tokens(s, p) : scores;
+    for (int p = 0; p < TF_PROJECTIONS; p++)
+        if (!tf_is_matrix(s, p) && most_tokens(s, p) > scores)
+            scores = most_tokens(s, p);
     const size_t rows = 2 * TF_BLOCK_ROWS * tf_table_stride(s->width) +
                         (TF_BLOCK_ROWS + 1) * tf_table_stride(scores);
     run->scratch.piece = tf_table_stride(attention > rows ? attention : rows);
@@ -194,7 +201,7 @@ static enum tf_code run_new(struct tf_run **out, const struct tf_model *model,
     run->rope.rotated = tf_rotated(s);
     run->kept = tf_new(s->layers, sizeof *run->kept, "layer buffers", err);
     run->kv = tf_new(s->layers, sizeof *run->kv, "layer caches", err);
-    run->packs = tf_new(s->layers * TF_PATTENTIONS, sizeof *run->packs, "packed tables", err);
+    run->packs = tf_new(s->layers * TF_PROJECTIONS, sizeof *run->packs, "packed tables", err);
     if (!run->kept || !run->kv || !run->packs)
         return TF_MEMORY;
     take_all(run);
@@ -256,8 +263,8 @@ void tf_run_refresh(struct tf_run *run)
         if (run->head_scales)
             tf_int8_scales(run->head_scales, head->value, head->stride, head->rows, head->cols);
         for (uint64_t l = 0; l < model->shape.layers; l++)
-            for (int p = 0; p < TF_PATTENTIONS; p++)
-                tf_pattention_pack(&run->packs[l * TF_PATTENTIONS + (size_t)p],
+            for (int p = 0; p < TF_PROJECTIONS; p++)
+                tf_projection_pack(&run->packs[l * TF_PROJECTIONS + (size_t)p],
                                    &model->layers[l].at[p]);
 #pragma omp barrier
         tf_pack_narrow(run->head, model->precision, tf_view_transposed(head->value, head->stride),

@@ -17,13 +17,13 @@ struct tf_kept {
     struct tf_matrix q, k, v, mixed; /* q and k turned by RoPE; what attention gave */
     float *stats_in, *stats_middle;  /* rows x 2: of the two LayerNorms */
     float *attention;                /* rows x H x 2 */
-    struct tf_scores scores[TF_PATTENTIONS]; /* TF_RUN_TRAIN */
+    struct tf_scores scores[TF_PROJECTIONS]; /* TF_RUN_TRAIN; none of a matrix */
 };
 
 /* What a backward pass leaves for the gradients of a layer's tables. */
 struct tf_back {
-    struct tf_pattention_back at[TF_PATTENTIONS];
-    float *g[TF_PATTENTIONS];   /* packed dL/dy (T,C) */
+    struct tf_projection_back at[TF_PROJECTIONS];
+    float *g[TF_PROJECTIONS];   /* packed dL/dy (T,C), unless a matrix's */
     float *in, *mixed, *middle; /* packed x (T,C) of q, k and v; of o; of ffn */
 };
 
@@ -48,9 +48,9 @@ struct tf_run {
 
     struct tf_kept *kept; /* one a layer, in plain memory; they point into `memory` */
     struct tf_kv *kv;     /* one a layer; the same for all but in TF_RUN_CACHE */
-    /* TF_RUN_CACHE: layers x TF_PATTENTIONS, kept; else TF_PATTENTIONS, filled before each use. */
-    struct tf_pattention_pack *packs;
-    struct tf_matrix few[TF_PATTENTIONS]; /* TF_RUN_CACHE: scores of a few rows */
+    /* TF_RUN_CACHE: layers x TF_PROJECTIONS, kept; else TF_PROJECTIONS, filled before each use. */
+    struct tf_projection_pack *packs;
+    struct tf_matrix few[TF_PROJECTIONS]; /* TF_RUN_CACHE: scores of a few rows; none of a matrix */
     struct tf_matrix last;                /* the residual stream after the last layer */
     float *stats_last;
     struct tf_matrix hidden; /* norm(last) */
@@ -86,10 +86,10 @@ static inline struct tf_piece tf_run_piece(const struct tf_run *run)
                              .scores = at + 2 * TF_BLOCK_ROWS * stride};
 }
 
-/* Pattention p of a layer, packed. */
-static inline struct tf_pattention_pack *tf_run_pack(const struct tf_run *run, size_t layer, int p)
+/* Projection p of a layer, packed. */
+static inline struct tf_projection_pack *tf_run_pack(const struct tf_run *run, size_t layer, int p)
 {
-    return &run->packs[(run->mode == TF_RUN_CACHE ? layer * TF_PATTENTIONS : 0) + (size_t)p];
+    return &run->packs[(run->mode == TF_RUN_CACHE ? layer * TF_PROJECTIONS : 0) + (size_t)p];
 }
 
 /* Team: gathers x[row] = embed[ids[row]], and adds dx[row] to grad[into[row]] in the order of

@@ -22,6 +22,8 @@ struct tf_table {
     bool decay;         /* weight decay applies */
     bool frozen;        /* takes no update at all */
     size_t frozen_rows; /* rows before this one take no update */
+    size_t new_from;    /* rows from this one on came with the last growth and learn at a rate of
+                           their own (train/optim.h); `rows`: none did */
 };
 
 /* Floats that a row of cols takes. */

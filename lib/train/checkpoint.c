@@ -6,6 +6,27 @@
 #include <math.h>
 #include <string.h>
 
+/* What the config says of projection p's tokens. */
+static const struct tf_counts *counts_of(const struct tf_config *config, int p)
+{
+    return p == TF_FFN ? &config->model.ffn_tokens
+           : p == TF_O ? &config->model.proj_tokens
+                       : &config->model.qkv_tokens;
+}
+
+static void init_projection(struct tf_shape *shape, const struct tf_config *config, uint64_t layer,
+                            int p)
+{
+    struct tf_layer_shape *at = &shape->layer[layer];
+    double scale = p == TF_FFN ? config->model.ffn_scale
+                   : p == TF_O ? config->model.proj_scale
+                               : config->model.qkv_scale;
+
+    at->tokens[p] =
+        tf_is_matrix(shape, p) ? shape->width : tf_config_tokens(counts_of(config, p), layer);
+    at->scale[p] = shape->kind == TF_TRANSFORMER ? 0 : scale > 0 ? scale : (double)at->tokens[p];
+}
+
 enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config, uint32_t tokens,
                            struct tf_err *err)
 {
@@ -22,28 +43,20 @@ enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *confi
         tf_new(config->model.num_layers, sizeof *shape->layer, "the shape's layers", err);
     if (!shape->layer)
         return TF_MEMORY;
+    shape->kind = (enum tf_kind)config->model.kind;
     shape->layers = config->model.num_layers;
     shape->width = config->model.hidden_size;
     shape->heads = config->model.num_attention_heads;
     shape->vocab = vocab;
     shape->seq = config->model.seq_length;
-    shape->norm = (enum tf_norm)config->model.norm_activation;
+    shape->norm =
+        shape->kind == TF_TRANSFORMER ? TF_GELU : (enum tf_norm)config->model.norm_activation;
     shape->rotary_pct = config->model.rotary_pct;
     shape->rotary_base = config->model.rotary_base;
     shape->tied = config->model.tie_embeddings;
-    for (uint64_t layer = 0; layer < shape->layers; layer++) {
-        struct tf_layer_shape *at = &shape->layer[layer];
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
-            const struct tf_counts *counts = p == TF_FFN ? &config->model.ffn_tokens
-                                             : p == TF_O ? &config->model.proj_tokens
-                                                         : &config->model.qkv_tokens;
-            double scale = p == TF_FFN ? config->model.ffn_scale
-                           : p == TF_O ? config->model.proj_scale
-                                       : config->model.qkv_scale;
-            at->tokens[p] = tf_config_tokens(counts, layer);
-            at->scale[p] = scale > 0 ? scale : (double)at->tokens[p];
-        }
-    }
+    for (uint64_t layer = 0; layer < shape->layers; layer++)
+        for (int p = 0; p < TF_PROJECTIONS; p++)
+            init_projection(shape, config, layer, p);
     return TF_OK;
 }
 
@@ -63,9 +76,9 @@ void tf_shape_fini(struct tf_shape *shape)
     memset(shape, 0, sizeof *shape);
 }
 
-/* Of Pattention p. */
-static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape, int p,
-                                struct tf_err *err)
+/* Of projection p. */
+static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape *shape,
+                                const struct tf_config *config, int p, struct tf_err *err)
 {
     counts->count = 1;
     for (uint64_t layer = 1; layer < shape->layers; layer++)
@@ -75,17 +88,18 @@ static enum tf_code fill_counts(struct tf_counts *counts, const struct tf_shape 
     if (!counts->items)
         return TF_MEMORY;
     for (size_t i = 0; i < counts->count; i++)
-        counts->items[i] = shape->layer[i].tokens[p];
+        counts->items[i] = tf_is_matrix(shape, p) ? tf_config_tokens(counts_of(config, p), i)
+                                                  : shape->layer[i].tokens[p];
     return TF_OK;
 }
 
 enum tf_code tf_shape_counts(struct tf_token_counts *counts, const struct tf_shape *shape,
-                             struct tf_err *err)
+                             const struct tf_config *config, struct tf_err *err)
 {
     memset(counts, 0, sizeof *counts);
-    if (fill_counts(&counts->qkv, shape, TF_Q, err) ||
-        fill_counts(&counts->proj, shape, TF_O, err) ||
-        fill_counts(&counts->ffn, shape, TF_FFN, err)) {
+    if (fill_counts(&counts->qkv, shape, config, TF_Q, err) ||
+        fill_counts(&counts->proj, shape, config, TF_O, err) ||
+        fill_counts(&counts->ffn, shape, config, TF_FFN, err)) {
         tf_token_counts_fini(counts);
         return TF_MEMORY;
     }
@@ -101,20 +115,21 @@ void tf_token_counts_fini(struct tf_token_counts *counts)
 }
 
 enum tf_code tf_event_rows(struct tf_event *event, const struct tf_shape *before,
-                           const struct tf_shape *after, struct tf_err *err)
+                           const struct tf_shape *after, const uint64_t *origin, struct tf_err *err)
 {
     event->rows =
-        tf_new(after->layers * TF_PATTENTIONS, sizeof *event->rows, "a lineage event", err);
+        tf_new(after->layers * TF_PROJECTIONS, sizeof *event->rows, "a lineage event", err);
     if (!event->rows)
         return TF_MEMORY;
     for (uint64_t layer = 0; layer < after->layers; layer++) {
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
+        uint64_t old = origin ? origin[layer] : layer;
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
             struct tf_row_change *rows = &event->rows[event->row_count];
-            rows->before = before->layer[layer].tokens[p];
+            rows->before = old == UINT64_MAX ? 0 : before->layer[old].tokens[p];
             rows->after = after->layer[layer].tokens[p];
             if (rows->before == rows->after)
                 continue;
-            tf_pattention_name(rows->name, layer, p);
+            tf_projection_name(rows->name, layer, p);
             event->row_count++;
         }
     }

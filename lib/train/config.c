@@ -13,11 +13,20 @@
 
 enum name_part { SECTION, KEY, FULL };
 
-/* " (did you mean x?)", or nothing when no known name is near. section: only its keys; NULL: all.
- */
+char *tf_key_hint(char out[128], const char *name, const char *const *names, size_t count)
+{
+    const char *nearest = tf_nearest(name, names, count);
+
+    out[0] = '\0';
+    if (nearest != NULL)
+        snprintf(out, 128, " (did you mean %s?)", nearest);
+    return out;
+}
+
+/* The nearest known name. section: only its keys; NULL: all. */
 static char *suggest(char out[128], const char *section, const char *name, enum name_part part)
 {
-    const char *names[TF_MOST_KEYS], *nearest;
+    const char *names[TF_MOST_KEYS];
     size_t count = 0;
 
     for (size_t i = 0; i < tf_config_keys(); i++) {
@@ -25,20 +34,19 @@ static char *suggest(char out[128], const char *section, const char *name, enum 
         if (section == NULL || strcmp(section, key->section) == 0)
             names[count++] = part == SECTION ? key->section : part == KEY ? key->name : key->full;
     }
-    nearest = tf_nearest(name, names, count);
-    out[0] = '\0';
-    if (nearest != NULL)
-        snprintf(out, 128, " (did you mean %s?)", nearest);
-    return out;
+    return tf_key_hint(out, name, names, count);
 }
 
-/* Where nothing is near: the key of this very name, whatever its section. */
-static char *suggest_section(char out[128], const char *name)
+/* The key of this very name in another section; else what is near. */
+static char *suggest_key(char out[128], const char *section, const char *name, const char *given,
+                         enum name_part part)
 {
-    for (size_t i = 0; i < tf_config_keys() && out[0] == '\0'; i++)
-        if (strcmp(tf_key_at(i)->name, name) == 0)
-            snprintf(out, 128, " (did you mean %s.%s?)", tf_key_at(i)->section, name);
-    return out;
+    for (size_t i = 0; i < tf_config_keys(); i++)
+        if (strcmp(tf_key_at(i)->name, name) == 0) {
+            snprintf(out, 128, " (did you mean %s?)", tf_key_at(i)->full);
+            return out;
+        }
+    return suggest(out, section, given, part);
 }
 
 static const struct tf_key *find_key(const char *section, const char *name)
@@ -75,8 +83,8 @@ static enum tf_code read_text(struct tf_config *config, const struct tf_key *key
         tf_free(list);
     }
     if (code == TF_OK)
-        code = tf_key_read(key, config, root->count == 1 ? root->items[0] : root, place, TF_CONFIG,
-                           err);
+        code = tf_key_read(key, config, root->count == 1 ? root->items[0] : root,
+                           &(struct tf_origin){place, false, TF_CONFIG}, err);
     else if (code == TF_CONFIG)
         tf_fail(err, code, "%s%s.%s: \"%.80s\" cannot be read as YAML", place, key->section,
                 key->name, text);
@@ -104,57 +112,70 @@ void tf_config_fini(struct tf_config *config)
 
 /* ---- reading ---- */
 
-/* A YAML text on its way into a config. */
-struct reading {
-    struct tf_config *config;
-    const char *name;
-    enum tf_code code;
-    struct tf_err *err;
-};
+/* The key whose value a whole section that is a list is, or NULL. */
+static const struct tf_key *list_key(const char *section)
+{
+    for (size_t i = 0; i < tf_config_keys(); i++)
+        if (strcmp(tf_key_at(i)->section, section) == 0 && tf_key_at(i)->kind == TF_KEY_STAGES)
+            return tf_key_at(i);
+    return NULL;
+}
 
-static enum tf_code read_section(const struct reading *to, const struct tf_yaml *name,
-                                 const struct tf_yaml *section)
+static enum tf_code read_keys(struct tf_config *config, const struct tf_yaml *name,
+                              const struct tf_yaml *section, const struct tf_origin *from,
+                              struct tf_err *err)
 {
     char hint[128], place[512];
     enum tf_code code = TF_OK;
 
-    if (!is_section(name->text))
-        return tf_fail(to->err, to->code, "%s:%d:%d: unknown section %s%s", to->name, name->line,
-                       name->column, name->text, suggest(hint, NULL, name->text, SECTION));
-    if (section->kind == TF_YAML_SCALAR && section->text[0] == '\0' && !section->quoted)
-        return TF_OK; /* all its keys are commented out */
-    if (section->kind != TF_YAML_MAPPING)
-        return tf_fail(to->err, to->code, "%s:%d:%d: section %s: expected keys, found %s", to->name,
-                       section->line, section->column, name->text, tf_key_found(hint, section));
     for (size_t i = 0; i < section->count && code == TF_OK; i++) {
-        const struct tf_yaml *at = section->keys[i], *value = section->items[i];
+        const struct tf_yaml *at = section->keys[i];
         const struct tf_key *key = find_key(name->text, at->text);
-        if (key == NULL) {
-            suggest(hint, name->text, at->text, KEY);
-            return tf_fail(to->err, to->code, "%s:%d:%d: unknown key %s.%s%s", to->name, at->line,
-                           at->column, name->text, at->text, suggest_section(hint, at->text));
-        }
-        snprintf(place, sizeof(place), "%.400s:%d:%d: ", to->name, value->line, value->column);
-        code = tf_key_read(key, to->config, value, place, to->code, to->err);
+        if (key == NULL)
+            return tf_fail(err, from->code, "%sunknown key %s.%s%s",
+                           tf_origin_place(place, from, at), name->text, at->text,
+                           suggest_key(hint, name->text, at->text, at->text, KEY));
+        code = tf_key_read(key, config, section->items[i], from, err);
     }
     return code;
+}
+
+static enum tf_code read_section(struct tf_config *config, const struct tf_yaml *name,
+                                 const struct tf_yaml *section, const struct tf_origin *from,
+                                 struct tf_err *err)
+{
+    char hint[128], place[512];
+
+    if (!is_section(name->text))
+        return tf_fail(err, from->code, "%sunknown section %s%s",
+                       tf_origin_place(place, from, name), name->text,
+                       suggest(hint, NULL, name->text, SECTION));
+    if (section->kind == TF_YAML_SCALAR && section->text[0] == '\0' && !section->quoted)
+        return TF_OK; /* all its keys are commented out */
+    if (section->kind == TF_YAML_SEQUENCE && list_key(name->text) != NULL)
+        return tf_key_read(list_key(name->text), config, section, from, err);
+    if (section->kind != TF_YAML_MAPPING)
+        return tf_fail(err, from->code, "%ssection %s: expected keys, found %s",
+                       tf_origin_place(place, from, section), name->text,
+                       tf_key_found(hint, section));
+    return read_keys(config, name, section, from, err);
 }
 
 enum tf_code tf_config_parse(struct tf_config *config, const char *name, const char *text, size_t n,
                              enum tf_code code, struct tf_err *err)
 {
-    struct reading to = {config, name, code, err};
+    const struct tf_origin from = {name, true, code};
     struct tf_yaml *root;
-    char found[128];
+    char place[512], found[128];
 
     code = tf_yaml_parse(&root, name, text, n, code, err);
     if (code != TF_OK)
         return code;
     if (root->kind != TF_YAML_MAPPING)
-        code = tf_fail(err, to.code, "%s:%d:%d: expected sections, found %s", name, root->line,
-                       root->column, tf_key_found(found, root));
+        code = tf_fail(err, from.code, "%sexpected sections, found %s",
+                       tf_origin_place(place, &from, root), tf_key_found(found, root));
     for (size_t i = 0; code == TF_OK && i < root->count; i++)
-        code = read_section(&to, root->keys[i], root->items[i]);
+        code = read_section(config, root->keys[i], root->items[i], &from, err);
     tf_yaml_free(root);
     return code;
 }
@@ -180,6 +201,7 @@ enum tf_code tf_config_assign(struct tf_config *config, const char *place, const
 {
     const char *equals = strchr(assignment, '=');
     char name[MAX_NAME], hint[128];
+    const char *key;
 
     if (equals == NULL)
         return tf_fail(err, TF_CONFIG, "%s%.80s: expected section.key=value", place, assignment);
@@ -187,9 +209,9 @@ enum tf_code tf_config_assign(struct tf_config *config, const char *place, const
     for (size_t i = 0; i < tf_config_keys(); i++)
         if (strcmp(tf_key_at(i)->full, name) == 0)
             return read_text(config, tf_key_at(i), equals + 1, place, err);
-    suggest(hint, NULL, name, FULL);
+    key = strchr(name, '.') == NULL ? name : strchr(name, '.') + 1;
     return tf_fail(err, TF_CONFIG, "%s%s: unknown key%s", place, name,
-                   suggest_section(hint, strchr(name, '.') == NULL ? name : strchr(name, '.') + 1));
+                   suggest_key(hint, NULL, key, name, FULL));
 }
 
 enum tf_code tf_config_set(struct tf_config *config, const char *assignment, struct tf_err *err)
@@ -396,7 +418,7 @@ static enum tf_code check_grow(const struct tf_config *config, struct tf_err *er
             err, TF_CONFIG,
             "grow.values: zero values with zero keys never learn: the gradient of each is zero "
             "while the other is");
-    return TF_OK;
+    return tf_stages_check(config, err);
 }
 
 enum tf_code tf_config_check(const struct tf_config *config, struct tf_err *err)

@@ -4,11 +4,13 @@
 #define TF_TRAIN_CONFIG_H
 
 #include "base/err.h"
+#include "train/grow_options.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #define TF_MAX_LAYERS 1024
+#define TF_LAYER_LIST 256 /* bytes of a list of layers, its end included */
 
 struct tf_strings {
     size_t count;
@@ -21,16 +23,32 @@ struct tf_counts { /* parameter tokens: one number for all layers, or one a laye
 };
 
 enum tf_schedule { TF_COSINE, TF_WSD, TF_LINEAR, TF_CONSTANT };
-enum tf_row_init { TF_INIT_ZERO, TF_INIT_RANDOM, TF_INIT_COPY };
-enum tf_grow_scale { TF_SCALE_KEEP, TF_SCALE_COUNT };
+
+/* A growth inside a run, before step `at` (counted from 0): what tf-grow would do to the checkpoint
+ * of that step. -1, and targets of kind TF_TARGET_NONE: not given. */
+struct tf_stage {
+    uint64_t at;
+    int method;                             /* enum tf_grow_method; tokens when not given */
+    struct tf_target qkv, proj, ffn, width; /* as in tf_grow_options */
+    char layers[TF_LAYER_LIST];             /* "": all */
+    uint64_t add_layers;
+    int place;               /* enum tf_grow_place; top when not given */
+    int keys, values, scale; /* else those of the section */
+    int64_t scale_ramp;      /* else that of the section */
+};
+struct tf_stages {
+    size_t count;
+    struct tf_stage *items; /* owned; `at` ascends */
+};
 
 struct tf_config {
     struct {
+        int kind; /* enum tf_kind of nn/model.h */
         uint64_t num_layers, hidden_size, num_attention_heads;
         struct tf_counts qkv_tokens, proj_tokens, ffn_tokens;
         uint64_t seq_length;
         uint64_t vocab_multiple; /* the vocabulary is padded up to a multiple of it */
-        int norm_activation;     /* enum tf_norm of nn/pattention.h, by position: l2_norm_gelu,
+        int norm_activation;     /* enum tf_norm of nn/projection.h, by position: l2_norm_gelu,
                                     gelu_l2_norm, softmax */
         double rotary_pct, rotary_base;
         bool tie_embeddings;
@@ -56,6 +74,9 @@ struct tf_config {
                                      0: off */
         uint64_t divergence_window; /* steps in that median */
         struct tf_strings freeze;   /* table-name patterns, or old-tokens */
+        double token_dropout;       /* the share of steps in which only a random prefix of tokens is
+                                       active */
+        bool clock;                 /* the lineage says how many seconds training took */
     } train;
     struct {
         double lr, min_lr;
@@ -68,6 +89,14 @@ struct tf_config {
     struct {
         int keys, values; /* enum tf_row_init */
         int scale;        /* enum tf_grow_scale */
+        /* Of the training that follows a growth; age: steps since it. */
+        uint64_t
+            scale_ramp; /* steps in which tau^2 of what grew moves to the token count; 0: stays */
+        double new_lr;  /* the learning rate of new rows, as a multiple */
+        uint64_t new_warmup;     /* steps in which it rises from 0 */
+        double new_decay;        /* their weight decay, as a multiple */
+        uint64_t freeze_steps;   /* steps in which old tokens take no update */
+        struct tf_stages stages; /* a section that is a list is a list of these */
     } grow;
 };
 
@@ -106,6 +135,15 @@ TF_MUST_USE enum tf_code tf_config_resumable(const struct tf_config *saved,
 /* Takes the values of a section's keys (NULL: of all) over from another config. */
 TF_MUST_USE enum tf_code tf_config_adopt(struct tf_config *config, const struct tf_config *from,
                                          const char *section, struct tf_err *err);
+/* The stages that are behind must be as they were: TF_CONFIG with both; and none that is to come
+ * may lie before `step`. */
+TF_MUST_USE enum tf_code tf_stages_resumable(const struct tf_config *saved,
+                                             const struct tf_config *now, uint64_t behind,
+                                             uint64_t step, struct tf_err *err);
+/* How a stage grows; strings are borrowed. */
+struct tf_grow_options tf_stage_options(const struct tf_config *config, size_t stage);
+/* The scale ramp of the training after that many stages. */
+uint64_t tf_stage_ramp(const struct tf_config *config, uint64_t behind);
 /* The tokens of a layer (a list of one holds for all). */
 uint64_t tf_config_tokens(const struct tf_counts *counts, uint64_t layer);
 

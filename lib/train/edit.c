@@ -170,17 +170,18 @@ static enum tf_code check_rows(const struct tf_edit *edit, struct tf_err *err)
     return TF_OK;
 }
 
-/* The token counts that the tables have now. Those of q, k and v are one key of the config. */
+/* The token counts that the tables have now, of what has any. Those of q, k and v are one key of
+ * the config. */
 static enum tf_code count_tokens(struct tf_shape *shape, const struct tf_edit *edit,
                                  struct tf_err *err)
 {
     for (uint64_t layer = 0; layer < shape->layers; layer++) {
         uint64_t *tokens = shape->layer[layer].tokens;
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
             char name[TF_TABLE_NAME];
             const struct tf_edit_table *keys =
-                tf_edit_find(edit, tf_table_name(name, layer, p, false));
-            if (keys)
+                tf_edit_find(edit, tf_table_name(name, layer, p, TF_KEYS));
+            if (keys && !tf_is_matrix(shape, p))
                 tokens[p] = keys->info.rows;
         }
         if (tokens[TF_Q] != tokens[TF_K] || tokens[TF_Q] != tokens[TF_V])
@@ -255,7 +256,7 @@ static enum tf_code write_config(struct tf_writer *writer, const struct tf_edit 
     struct tf_token_counts counts;
     char *text = NULL;
     size_t size = 0;
-    enum tf_code code = tf_shape_counts(&counts, after, err);
+    enum tf_code code = tf_shape_counts(&counts, after, &edit->config, err);
 
     if (code)
         return code;
@@ -283,7 +284,7 @@ static enum tf_code fill_event(struct tf_event *event, const struct tf_edit *edi
     } else if (edit->digest) {
         snprintf(event->from, sizeof event->from, "%s", edit->digest);
     }
-    return tf_event_rows(event, &edit->from->shape, after, err);
+    return tf_event_rows(event, &edit->from->shape, after, NULL, err);
 }
 
 static enum tf_code write_lineage(struct tf_writer *writer, const struct tf_edit *edit,

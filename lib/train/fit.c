@@ -32,9 +32,10 @@ static size_t find(const struct tables *tables, const char *name)
 static const char *rows_from(const char *name)
 {
     return strstr(name, ".ffn.")     ? "model.ffn_tokens"
+           : strstr(name, "norm.")   ? "the model"
+           : strstr(name, ".weight") ? "model.hidden_size"
            : strstr(name, ".attn.o") ? "model.proj_tokens"
            : strstr(name, ".attn.")  ? "model.qkv_tokens"
-           : strstr(name, "norm.")   ? "the model"
                                      : "the padded vocabulary";
 }
 
@@ -46,17 +47,24 @@ static enum tf_code check_rows(const struct tf_table_info *info, uint64_t rows, 
                                         rows_from(info->name), (unsigned long long)rows);
 }
 
+/* The first table of a projection, which says how many rows it has. */
+static char *first_table(char name[TF_TABLE_NAME], const struct tf_shape *shape, uint64_t layer,
+                         int p)
+{
+    return tf_table_name(name, layer, p, tf_is_matrix(shape, p) ? TF_WEIGHT : TF_KEYS);
+}
+
 /* Before a model is planned: no count that the tables do not have is multiplied. */
 static enum tf_code check_counts(const struct tf_shape *shape, const struct tables *tables,
                                  struct tf_err *err)
 {
     enum tf_code code = TF_OK;
 
-    for (uint64_t i = 0; !code && i < shape->layers * TF_PATTENTIONS; i++) {
-        uint64_t layer = i / TF_PATTENTIONS;
-        int p = (int)(i % TF_PATTENTIONS);
+    for (uint64_t i = 0; !code && i < shape->layers * TF_PROJECTIONS; i++) {
+        uint64_t layer = i / TF_PROJECTIONS;
+        int p = (int)(i % TF_PROJECTIONS);
         char name[TF_TABLE_NAME];
-        size_t index = find(tables, tf_table_name(name, layer, p, false));
+        size_t index = find(tables, first_table(name, shape, layer, p));
         if (index != SIZE_MAX)
             code = check_rows(tables->items[index], shape->layer[layer].tokens[p], err);
     }
@@ -110,26 +118,30 @@ static enum tf_code check_unknown(const struct tables *tables, struct tf_err *er
     return TF_OK;
 }
 
-/* Keys and values of a Pattention have one scale. */
-static enum tf_code take_scales(struct tf_shape *shape, const struct tables *tables,
-                                struct tf_err *err)
+/* Keys and values of a Pattention have one scale, which is taken; a transformer has none. */
+static enum tf_code take_scale(struct tf_shape *shape, const struct tables *tables, uint64_t layer,
+                               int p, struct tf_err *err)
 {
-    for (uint64_t i = 0; i < shape->layers * TF_PATTENTIONS; i++) {
-        uint64_t layer = i / TF_PATTENTIONS;
-        int p = (int)(i % TF_PATTENTIONS);
-        double scale[2];
+    const bool scaled = shape->kind != TF_TRANSFORMER;
+    double *taken = &shape->layer[layer].scale[p];
+
+    for (int part = 0; part < (tf_is_matrix(shape, p) ? 1 : 2); part++) {
         char name[TF_TABLE_NAME];
-        for (int values = 0; values < 2; values++) {
-            tf_table_name(name, layer, p, values);
-            scale[values] = tables->items[find(tables, name)]->scale;
-            if (!isfinite(scale[values]) || scale[values] <= 0)
-                return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name,
-                               scale[values]);
-        }
-        if (scale[0] != scale[1])
+        if (part == 0)
+            first_table(name, shape, layer, p);
+        else
+            tf_table_name(name, layer, p, TF_VALUES);
+        double scale = tables->items[find(tables, name)]->scale;
+        if (scaled && !(isfinite(scale) && scale > 0))
+            return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name,
+                           scale);
+        if (!scaled && scale != 0)
+            return tf_fail(err, TF_DATA, "table %s: scale %g, but a transformer's tables have none",
+                           name, scale);
+        if (part == 1 && scale != *taken)
             return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name,
-                           scale[1], scale[0]);
-        shape->layer[layer].scale[p] = scale[0];
+                           scale, *taken);
+        *taken = scale;
     }
     return TF_OK;
 }
@@ -148,8 +160,8 @@ enum tf_code tf_fit_tables(struct tf_shape *shape, const struct tf_table_info *c
         code = check_table(&tables, &plan->tables[i], err);
     if (!code)
         code = check_unknown(&tables, err);
-    if (!code)
-        code = take_scales(shape, &tables, err);
+    for (uint64_t i = 0; !code && i < shape->layers * TF_PROJECTIONS; i++)
+        code = take_scale(shape, &tables, i / TF_PROJECTIONS, (int)(i % TF_PROJECTIONS), err);
     tf_model_free(plan);
     tf_free(tables.known);
     return code;

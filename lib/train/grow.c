@@ -1,9 +1,34 @@
 /* Planning a growth: what the targets come to, and what they do to the function. */
 #include "train/grow.h"
 #include "base/mem.h"
+#include "train/grow_parts.h"
 #include <ctype.h>
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
+
+const char *tf_grow_method_name(enum tf_grow_method method)
+{
+    static const char *const names[] = {"tokens", "net2net", "hyperclone"};
+    return names[method];
+}
+
+const char *tf_row_init_name(enum tf_row_init init)
+{
+    static const char *const names[] = {"zero", "random", "copy"};
+    return names[init];
+}
+
+const char *tf_grow_scale_name(enum tf_grow_scale scale)
+{
+    static const char *const names[] = {"keep", "count"};
+    return names[scale];
+}
+
+const char *tf_grow_place_name(enum tf_grow_place place)
+{
+    static const char *const names[] = {"top", "middle", "spread"};
+    return names[place];
+}
 
 /* Decimal digits from *text on, which is moved past them. */
 static bool take_number(const char **text, uint64_t *out)
@@ -25,7 +50,7 @@ enum tf_code tf_target_parse(struct tf_target *out, const char *text, struct tf_
     if (*at == 'x' || *at == '+')
         out->kind = *at++ == 'x' ? TF_TARGET_TIMES : TF_TARGET_PLUS;
     if (!take_number(&at, &out->number) || *at != '\0' || out->number == 0)
-        return tf_fail(err, TF_USAGE, "'%s' is not a token count: write 512, x2 or +256", text);
+        return tf_fail(err, TF_USAGE, "'%s' is not a target: write 512, x2 or +256", text);
     return TF_OK;
 }
 
@@ -55,120 +80,133 @@ static enum tf_code choose_layers(bool *chosen, uint64_t layers, const char *lis
     return TF_OK;
 }
 
-static enum tf_code apply_target(uint64_t *tokens, const struct tf_target *target, const char *name,
-                                 struct tf_err *err)
+/* What a target is about, for messages. */
+struct counted {
+    const char *name, *unit; /* "layers.0.ffn", "tokens" */
+    uint64_t limit;
+};
+
+static enum tf_code apply_target(uint64_t *count, const struct tf_target *target,
+                                 const struct counted *what, struct tf_err *err)
 {
-    uint64_t before = *tokens;
+    uint64_t before = *count;
     bool fits = true;
 
     if (target->kind == TF_TARGET_ABSOLUTE)
-        *tokens = target->number;
+        *count = target->number;
     else if (target->kind == TF_TARGET_TIMES)
-        fits = !__builtin_mul_overflow(before, target->number, tokens);
+        fits = !__builtin_mul_overflow(before, target->number, count);
     else if (target->kind == TF_TARGET_PLUS)
-        fits = !__builtin_add_overflow(before, target->number, tokens);
-    if (!fits || *tokens > TF_MAX_ROWS)
-        return tf_fail(err, TF_USAGE, "%s: the target passes the limit of %llu tokens", name,
-                       (unsigned long long)TF_MAX_ROWS);
-    if (*tokens < before)
-        return tf_fail(err, TF_USAGE, "%s: the target of %llu tokens is below the %llu that it has",
-                       name, (unsigned long long)*tokens, (unsigned long long)before);
+        fits = !__builtin_add_overflow(before, target->number, count);
+    if (!fits || *count > what->limit)
+        return tf_fail(err, TF_USAGE, "%s: the target passes the limit of %llu %s", what->name,
+                       (unsigned long long)what->limit, what->unit);
+    if (*count < before)
+        return tf_fail(err, TF_USAGE, "%s: the target of %llu %s is below the %llu that it has",
+                       what->name, (unsigned long long)*count, what->unit,
+                       (unsigned long long)before);
     return TF_OK;
 }
 
-/* The scale under which the old tokens weigh as before. m copies of every key make the squared norm
- * (or the sum of the softmax) m times as large, and tau^2 must follow; other keys ask for no
- * change. */
-static double kept_scale(double scale, uint64_t before, uint64_t after, enum tf_row_init keys)
+/* The tokens of one layer. */
+static enum tf_code apply_targets(struct tf_growth *growth, uint64_t layer,
+                                  const struct tf_target targets[TF_PROJECTIONS],
+                                  const struct tf_grow_options *options, struct tf_err *err)
 {
-    return keys == TF_INIT_COPY ? scale * ((double)after / (double)before) : scale;
-}
+    struct tf_layer_shape *at = &growth->after.layer[layer];
 
-static enum tf_code apply_targets(struct tf_growth *growth, const struct tf_grow_options *options,
-                                  const bool *chosen, struct tf_err *err)
-{
-    bool any = false;
-
-    for (uint64_t layer = 0; layer < growth->after.layers; layer++) {
-        struct tf_layer_shape *at = &growth->after.layer[layer];
-        for (int p = 0; p < TF_PATTENTIONS && chosen[layer]; p++) {
-            const struct tf_target *target = p == TF_FFN ? &options->ffn
-                                             : p == TF_O ? &options->proj
-                                                         : &options->qkv;
-            char name[TF_TABLE_NAME];
-            uint64_t before = at->tokens[p];
-            if (apply_target(&at->tokens[p], target, tf_pattention_name(name, layer, p), err))
-                return TF_USAGE;
-            if (at->tokens[p] == before)
-                continue;
-            any = true;
-            at->scale[p] = options->scale == TF_SCALE_COUNT
-                               ? (double)at->tokens[p]
-                               : kept_scale(at->scale[p], before, at->tokens[p], options->keys);
-        }
+    for (int p = 0; p < TF_PROJECTIONS; p++) {
+        char name[TF_TABLE_NAME];
+        const struct counted what = {tf_projection_name(name, layer, p), "tokens", TF_MAX_ROWS};
+        uint64_t before = at->tokens[p];
+        if (apply_target(&at->tokens[p], &targets[p], &what, err))
+            return TF_USAGE;
+        if (at->tokens[p] == before || growth->before.kind == TF_TRANSFORMER)
+            continue;
+        at->scale[p] = options->scale == TF_SCALE_COUNT
+                           ? (double)at->tokens[p]
+                           : tf_kept_scale(at->scale[p], before, at->tokens[p], options->keys);
     }
-    return any ? TF_OK
-               : tf_fail(err, TF_USAGE, "nothing to grow: no target is above what is there");
+    return TF_OK;
 }
 
-/* What growing one Pattention does to the function that it computes; worst last. */
-enum effect { SAME_BITS, SAME_ROUNDED, DIFFERENT };
-
-static enum effect judge(char *why, size_t size, const char *name, const struct tf_growth *growth,
-                         uint64_t layer, int p, const struct tf_grow_options *options)
+/* Channels, heads and matrices of a wider transformer; an MLP follows where nothing is said of it.
+ */
+static enum tf_code apply_width(struct tf_growth *growth, const struct tf_grow_options *options,
+                                struct tf_target *ffn, struct tf_err *err)
 {
-    uint64_t before = growth->before.layer[layer].tokens[p];
-    uint64_t after = growth->after.layer[layer].tokens[p];
-    double old = growth->before.layer[layer].scale[p], scale = growth->after.layer[layer].scale[p];
-    bool softmax = growth->before.norm == TF_SOFTMAX;
+    static const struct counted what = {"width", "channels", TF_MAX_COLS};
+    static const struct tf_target twice = {TF_TARGET_TIMES, 2};
+    struct tf_shape *after = &growth->after;
+    const uint64_t before = after->width;
+    const bool given = options->width.kind || options->ffn.kind;
 
-    if (options->keys == TF_INIT_RANDOM)
-        snprintf(why, size,
-                 "random keys add to the %s over all tokens, by which the old ones are divided",
-                 softmax ? "sum" : "norm");
-    else if (options->keys == TF_INIT_ZERO && softmax)
-        snprintf(why, size, "softmax gives a zero key the weight e^0, which the old tokens lose");
-    else if (options->keys == TF_INIT_COPY && after % before != 0)
-        snprintf(why, size,
-                 "%s: %llu tokens are not a whole multiple of %llu, so some keys count more often "
-                 "than others",
-                 name, (unsigned long long)after, (unsigned long long)before);
-    else if (options->keys == TF_INIT_COPY && options->values == TF_INIT_RANDOM)
-        snprintf(why, size,
-                 "copied keys answer as the old ones do and bring random values with them");
-    else if (scale != kept_scale(old, before, after, options->keys))
-        snprintf(why, size,
-                 "%s: the scale becomes %g, the token count, where %g would keep the function",
-                 name, scale, kept_scale(old, before, after, options->keys));
-    else if (options->keys == TF_INIT_COPY) {
-        snprintf(why, size,
-                 "the copies make the same sums in another order, so they round differently");
-        return SAME_ROUNDED;
-    } else
-        return SAME_BITS;
-    return DIFFERENT;
+    if (apply_target(&after->width, given ? &options->width : &twice, &what, err))
+        return TF_USAGE;
+    if (after->width % before != 0)
+        return tf_fail(err, TF_USAGE,
+                       "width: %llu channels are not a whole multiple of %llu: LayerNorm keeps "
+                       "mean and variance only when each channel has equally many copies",
+                       (unsigned long long)after->width, (unsigned long long)before);
+    const uint64_t times = after->width / before;
+    after->heads *= times;
+    for (uint64_t layer = 0; layer < after->layers; layer++)
+        for (int p = 0; p < TF_FFN; p++)
+            after->layer[layer].tokens[p] = after->width;
+    if (!options->ffn.kind)
+        *ffn = (struct tf_target){TF_TARGET_TIMES, times};
+    return TF_OK;
 }
 
-/* The effect on the model is that of its worst Pattention, whose reason is kept. */
-static void judge_all(struct tf_growth *growth, const struct tf_grow_options *options)
+static bool is_same(const struct tf_shape *a, const struct tf_shape *b)
 {
-    enum effect worst = SAME_BITS;
+    for (uint64_t layer = 0; layer < a->layers; layer++)
+        if (memcmp(a->layer[layer].tokens, b->layer[layer].tokens, sizeof a->layer->tokens) != 0)
+            return false;
+    return a->width == b->width;
+}
 
-    for (uint64_t layer = 0; layer < growth->before.layers; layer++) {
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
-            char why[sizeof growth->why], name[TF_TABLE_NAME];
-            if (growth->before.layer[layer].tokens[p] == growth->after.layer[layer].tokens[p])
-                continue;
-            tf_pattention_name(name, layer, p);
-            enum effect effect = judge(why, sizeof why, name, growth, layer, p, options);
-            if (effect > worst) {
-                worst = effect;
-                memcpy(growth->why, why, sizeof why);
-            }
-        }
-    }
-    growth->exact = worst == SAME_BITS;
-    growth->preserved = worst != DIFFERENT;
+/* Everything but new layers. */
+static enum tf_code apply(struct tf_growth *growth, const struct tf_grow_options *options,
+                          struct tf_err *err)
+{
+    struct tf_target targets[TF_PROJECTIONS] = {options->qkv, options->qkv, options->qkv,
+                                                options->proj, options->ffn};
+    const uint64_t layers = growth->before.layers;
+    bool *chosen = tf_new(layers, sizeof *chosen, "the choice of layers", err);
+    enum tf_code code = chosen ? choose_layers(chosen, layers, options->layers, err) : TF_MEMORY;
+
+    if (!code && options->method != TF_GROW_TOKENS)
+        code = apply_width(growth, options, &targets[TF_FFN], err);
+    for (uint64_t layer = 0; !code && layer < layers; layer++)
+        if (chosen[layer])
+            code = apply_targets(growth, layer, targets, options, err);
+    if (!code && !options->add_layers && is_same(&growth->before, &growth->after))
+        code = tf_fail(err, TF_USAGE, "nothing to grow: no target is above what is there");
+    tf_free(chosen);
+    return code;
+}
+
+/* What the kind of model has, and the method can do. */
+static enum tf_code check_method(const struct tf_shape *shape,
+                                 const struct tf_grow_options *options, struct tf_err *err)
+{
+    const bool widens = options->method != TF_GROW_TOKENS;
+
+    if (shape->kind == TF_TOKENFORMER && (widens || options->width.kind))
+        return tf_fail(err, TF_USAGE,
+                       "a tokenformer does not grow in width: more tokens make it larger at the "
+                       "same cost of attention");
+    if (!widens && options->width.kind)
+        return tf_fail(err, TF_USAGE,
+                       "the method tokens keeps the width: net2net and hyperclone make it larger");
+    if (shape->kind == TF_TRANSFORMER && (options->qkv.kind || options->proj.kind))
+        return tf_fail(err, TF_USAGE,
+                       "a transformer's q, k, v and o are matrices, which have no tokens: of "
+                       "tokens, only those of ffn can grow");
+    if (widens && !(options->noise >= 0 && isfinite(options->noise)))
+        return tf_fail(err, TF_USAGE, "noise %g: a share from 0 on is needed", options->noise);
+    return TF_OK;
 }
 
 /* With zero keys and zero values each gradient has the other as a factor. Softmax is spared: it
@@ -176,8 +214,10 @@ static void judge_all(struct tf_growth *growth, const struct tf_grow_options *op
 static enum tf_code check_alive(const struct tf_shape *shape, const struct tf_grow_options *options,
                                 struct tf_err *err)
 {
-    if (options->keys == TF_INIT_ZERO && options->values == TF_INIT_ZERO &&
-        shape->norm != TF_SOFTMAX)
+    const bool tokens = options->qkv.kind || options->proj.kind || options->ffn.kind;
+
+    if (options->method == TF_GROW_TOKENS && tokens && options->keys == TF_INIT_ZERO &&
+        options->values == TF_INIT_ZERO && shape->norm != TF_SOFTMAX)
         return tf_fail(err, TF_USAGE,
                        "zero keys with zero values can never learn: "
                        "the gradient of either is zero while the other is");
@@ -188,22 +228,22 @@ enum tf_code tf_grow_plan(struct tf_growth *growth, const struct tf_shape *shape
                           const struct tf_grow_options *options, struct tf_err *err)
 {
     memset(growth, 0, sizeof *growth);
-    bool *chosen = tf_new(shape->layers, sizeof *chosen, "the choice of layers", err);
-    enum tf_code code = chosen ? check_alive(shape, options, err) : TF_MEMORY;
+    enum tf_code code = check_method(shape, options, err);
 
     if (!code)
-        code = choose_layers(chosen, shape->layers, options->layers, err);
+        code = check_alive(shape, options, err);
     if (!code)
         code = tf_shape_copy(&growth->before, shape, err);
     if (!code)
         code = tf_shape_copy(&growth->after, shape, err);
     if (!code)
-        code = apply_targets(growth, options, chosen, err);
-    tf_free(chosen);
+        code = apply(growth, options, err);
+    if (!code)
+        tf_grow_judge(growth, options);
+    if (!code)
+        code = tf_grow_place_layers(growth, options, err);
     if (code)
         tf_growth_fini(growth);
-    else
-        judge_all(growth, options);
     return code;
 }
 
@@ -211,5 +251,6 @@ void tf_growth_fini(struct tf_growth *growth)
 {
     tf_shape_fini(&growth->before);
     tf_shape_fini(&growth->after);
+    tf_free(growth->origin);
     memset(growth, 0, sizeof *growth);
 }

@@ -1,35 +1,35 @@
-/* Growth: more parameter tokens, the function kept (numerics in tokenformer(7), "Growth"). */
+/* Growth: more parameter tokens, more layers, or a wider transformer, the function kept (numerics
+ * in tokenformer(7), "Growth"). */
 #ifndef TF_TRAIN_GROW_H
 #define TF_TRAIN_GROW_H
 
 #include "train/modelio.h"
 
-/* A target of the command line: 512, x2 or +256. */
-struct tf_target {
-    enum { TF_TARGET_NONE, TF_TARGET_ABSOLUTE, TF_TARGET_TIMES, TF_TARGET_PLUS } kind;
-    uint64_t number;
-};
+const char *tf_grow_method_name(enum tf_grow_method method);
+const char *tf_row_init_name(enum tf_row_init init);
+const char *tf_grow_scale_name(enum tf_grow_scale scale);
+const char *tf_grow_place_name(enum tf_grow_place place);
+
 TF_MUST_USE enum tf_code tf_target_parse(struct tf_target *out, const char *text,
                                          struct tf_err *err);
 
-struct tf_grow_options {
-    struct tf_target qkv, proj, ffn;
-    const char *layers; /* "0-3,7"; NULL: all */
-    enum tf_row_init keys, values;
-    enum tf_grow_scale scale;
-    uint64_t seed;
-};
-
 struct tf_growth {
     struct tf_shape before, after; /* `layer` owned */
-    bool exact;                    /* every logit the same to the bit */
-    bool preserved;                /* the same to rounding */
-    char why[256];                 /* when not exact: the reason, in a sentence */
+    uint64_t *origin; /* of each layer after: the layer before; UINT64_MAX: new. Owned */
+    bool exact;       /* every logit the same to the bit */
+    bool preserved;   /* the same to rounding */
+    char why[256];    /* when not exact: the reason, in a sentence */
 };
 
 /* Works out what growth would do, and refuses what cannot be (TF_USAGE: a target below the count,
  * the dead combination of zero keys with zero values (but for softmax), a layer that does not
- * exist, nothing to grow). */
+ * exist, tokens of a matrix, the width of a tokenformer, nothing to grow).
+ *
+ * New layers stand above the last ("top"), above the first half of the old ones, rounded down
+ * ("middle"), or the k-th of N above the first ceil(k L / N) of L old ones ("spread"). They are
+ * shaped after the old layer next below, as it has grown, or the first where none is below. Net2net
+ * and hyperclone make the width twice as large where neither width nor ffn is given, and the MLP of
+ * each chosen layer as many times larger as the width where ffn is not. */
 TF_MUST_USE enum tf_code tf_grow_plan(struct tf_growth *growth, const struct tf_shape *shape,
                                       const struct tf_grow_options *options, struct tf_err *err);
 void tf_growth_fini(struct tf_growth *growth);

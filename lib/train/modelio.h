@@ -36,8 +36,8 @@ TF_MUST_USE enum tf_code tf_checkpoint_parse(struct tf_checkpoint *checkpoint,
                                              const size_t sizes[TF_BLOBS], struct tf_err *err);
 void tf_checkpoint_close(struct tf_checkpoint *checkpoint); /* a zeroed struct is fine */
 
-/* Fills in a shape from a config (scales 0 become the token counts) and the tokenizer's size
- * (padded to vocab_multiple). shape->layer is allocated: tf_shape_fini. */
+/* Fills in a shape from a config (scales 0 become the token counts; a transformer has none) and the
+ * tokenizer's size (padded to vocab_multiple). shape->layer is allocated: tf_shape_fini. */
 TF_MUST_USE enum tf_code tf_shape_init(struct tf_shape *shape, const struct tf_config *config,
                                        uint32_t tokens, struct tf_err *err);
 void tf_shape_fini(struct tf_shape *shape);
@@ -45,15 +45,20 @@ void tf_shape_fini(struct tf_shape *shape);
 TF_MUST_USE enum tf_code tf_shape_copy(struct tf_shape *to, const struct tf_shape *from,
                                        struct tf_err *err);
 /* The three token counts of a config as a shape has them: one number when all layers agree, else
- * one a layer. They are owned by the caller, as a config's are. */
+ * one a layer; of matrices, which have no tokens, one number that the config has. They are owned by
+ * the caller, as a config's are. */
 struct tf_token_counts {
     struct tf_counts qkv, proj, ffn;
 };
 TF_MUST_USE enum tf_code tf_shape_counts(struct tf_token_counts *counts,
-                                         const struct tf_shape *shape, struct tf_err *err);
-/* Fills in the rows of a lineage event: every Pattention whose tokens differ. */
+                                         const struct tf_shape *shape,
+                                         const struct tf_config *config, struct tf_err *err);
+/* Fills in the rows of a lineage event: every projection that has another number of them. origin:
+ * of each layer after, the layer before, or UINT64_MAX when it is new (its rows were 0); NULL: the
+ * layers are the same. */
 TF_MUST_USE enum tf_code tf_event_rows(struct tf_event *event, const struct tf_shape *before,
-                                       const struct tf_shape *after, struct tf_err *err);
+                                       const struct tf_shape *after, const uint64_t *origin,
+                                       struct tf_err *err);
 void tf_token_counts_fini(struct tf_token_counts *counts); /* a zeroed struct is fine */
 
 /* A model with the checkpoint's weights. train: with gradients, and moments read where the file has

@@ -13,8 +13,10 @@ double tf_gradient_norm(const struct tf_model *model, double *row_sums);
 size_t tf_gradient_norm_room(const struct tf_model *model);
 
 /* One update of every table that is not frozen, with t = step + 1. norm: what tf_gradient_norm
- * gave; above grad_clip the gradients are scaled by grad_clip / (norm + 1e-6). */
+ * gave; above grad_clip the gradients are scaled by grad_clip / (norm + 1e-6). age: steps since the
+ * last growth, whose rows (new_from on) learn at rate x new_lr, rising over new_warmup steps, and
+ * decay by new_decay times as much of that. */
 void tf_optim_step(const struct tf_model *model, const struct tf_config *config, uint64_t step,
-                   double rate, double norm);
+                   uint64_t age, double rate, double norm);
 
 #endif

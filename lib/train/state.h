@@ -18,6 +18,9 @@ struct tf_state {
     uint64_t data_hash; /* tf_corpus_hash of the training text; 0: none yet */
     double best_loss;   /* lowest validation loss; NaN before the first evaluation */
     uint64_t best_step;
+    uint64_t age;        /* optimizer steps since the last growth, of any stretch */
+    uint64_t stages;     /* of the config's grow.stages: those behind */
+    uint64_t began;      /* the step at which the lineage's last training began */
     size_t recent_count; /* the divergence guard's window, oldest first */
     float recent[256];
 };
@@ -32,7 +35,12 @@ struct tf_event {
     enum tf_event_kind { TF_EVENT_TRAIN, TF_EVENT_GROW, TF_EVENT_EDIT } kind;
     char from[33];          /* model digest before it; "" for a model that began here */
     uint64_t steps, tokens; /* train */
+    double flops;           /* train: by tf_model_flops; NaN: not known (an older file) */
+    double seconds;         /* train: of the clock, with train.clock; else NaN */
+    char method[16];        /* grow: tokens, net2net, hyperclone */
     char keys[16], values[16], scale[16]; /* grow: how new rows were made */
+    uint64_t layers[2], width[2];         /* grow: before, after; both 0 when they did not change */
+    char place[16];                       /* grow: of new layers; "" without */
     uint64_t seed;
     char verb[16], effect[16];  /* edit: of tf-inspect, and what it did to the function */
     size_t row_count;           /* grow, edit: the Pattentions that changed */
@@ -43,6 +51,13 @@ struct tf_lineage {
     size_t count;
     struct tf_event *events; /* owned; oldest first */
 };
+
+/* All training of a lineage. */
+struct tf_spent {
+    uint64_t steps, tokens;
+    double flops, seconds; /* NaN when any stretch does not know */
+};
+struct tf_spent tf_lineage_spent(const struct tf_lineage *lineage);
 
 /* As YAML (deterministic; reads back the same), *out freed with tf_free; and back: TF_DATA. An
  * empty text is a zero state or no lineage. */

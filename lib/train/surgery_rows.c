@@ -118,8 +118,9 @@ static enum tf_code judge_tokens(struct tf_edit *edit, const char *name,
         return code;
     if (key < keys->count)
         tf_edit_worsen(edit, TF_EFFECT_CHANGED,
-                       "%s: the key of token %" PRIu64 " is not zero, and so counts in the norm",
-                       name, token + key);
+                       "%s: the key of token %" PRIu64 " is not zero, and so %s", name, token + key,
+                       edit->from->shape.norm == TF_GELU ? "the token counts"
+                                                         : "counts in the norm");
     else if (value < values->count)
         tf_edit_worsen(edit, TF_EFFECT_CHANGED, "%s: the value of token %" PRIu64 " is not finite",
                        name, token + value);
@@ -128,8 +129,8 @@ static enum tf_code judge_tokens(struct tf_edit *edit, const char *name,
 
 /* ---- slice ---- */
 
-/* Tokens i, i+16, i+32, ... of a row of scores are added up in one partial sum (numerics in
- * tokenformer(7)): tokens that move by another number join another one. */
+/* Tokens i, i+16, i+32, ... of a row of scores are added up in one partial sum of its norm
+ * (numerics in tokenformer(7)): tokens that move by another number join another one. */
 enum { PARTIAL_SUMS = 16 };
 
 static enum tf_code judge_drop(struct tf_edit *edit, const struct tf_selected *dropped,
@@ -147,7 +148,8 @@ static enum tf_code judge_drop(struct tf_edit *edit, const struct tf_selected *d
                         old_values = stored(store, values->name, first, end - first);
         code = judge_tokens(edit, dropped->name, &old_keys, &old_values, first, err);
         gone += end - first;
-        if (!code && end < keys->rows && gone % PARTIAL_SUMS != 0)
+        if (!code && end < keys->rows && gone % PARTIAL_SUMS != 0 &&
+            edit->from->shape.norm != TF_GELU)
             tf_edit_worsen(edit, TF_EFFECT_ROUNDED,
                            "%s: token %" PRIu64 " and those behind it move up, so that sums over "
                            "tokens round differently",

@@ -16,6 +16,7 @@
 static const struct {
     const char *key, *reason;
 } told[] = {
+    {"model.kind", "the tables say it"},
     {"model.num_layers", "the tables say it"},
     {"model.hidden_size", "the tables say it"},
     {"model.vocab_multiple", "the tables say it"},
@@ -81,6 +82,9 @@ static enum tf_code set_scale(struct tf_edit *edit, const char *assignment, size
     enum tf_code code = pattern && text ? TF_OK : TF_MEMORY;
 
     value.text = text;
+    if (!code && edit->from->shape.kind == TF_TRANSFORMER)
+        code =
+            tf_fail(err, TF_USAGE, "%s.scale: cannot be set: a transformer has no scales", pattern);
     if (!code && !(tf_yaml_real(&value, &scale) && scale > 0 && scale <= MAX_SCALE))
         code = tf_fail(err, TF_USAGE, "%s.scale: expected a number above 0, up to %g, found \"%s\"",
                        pattern, MAX_SCALE, text);
@@ -110,7 +114,7 @@ static enum tf_code set_one(struct tf_edit *edit, const char *assignment, struct
 }
 
 /* What model.* keys that can be set do to the function. The length of context does nothing to it:
- * positions count from the first token. */
+ * positions count from the first token; nor does what a transformer does not use. */
 static void judge_config(struct tf_edit *edit)
 {
     const struct tf_config *old = &edit->from->config, *now = &edit->config;
@@ -120,7 +124,8 @@ static void judge_config(struct tf_edit *edit)
     } keys[] = {
         {"num_attention_heads", old->model.num_attention_heads != now->model.num_attention_heads,
          false},
-        {"norm_activation", old->model.norm_activation != now->model.norm_activation, false},
+        {"norm_activation", old->model.norm_activation != now->model.norm_activation,
+         edit->from->shape.kind == TF_TRANSFORMER},
         {"rotary_pct", old->model.rotary_pct != now->model.rotary_pct, false},
         {"rotary_base", old->model.rotary_base != now->model.rotary_base, false},
         {"seq_length", old->model.seq_length != now->model.seq_length, true},

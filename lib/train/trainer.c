@@ -2,15 +2,16 @@
 #include "train/training.h"
 
 #include "base/io.h"
+#include "train/aging.h"
 #include "train/optim.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-/* Did the run that is resumed begin with another checkpoint's model? */
-static bool began_from_another(const struct tf_lineage *past)
+/* Does the run that is resumed have another model than its config began with: that of a checkpoint,
+ * or one that grew? */
+static bool has_another(const struct tf_lineage *past)
 {
     return past->count && past->events[past->count - 1].from[0];
 }
@@ -23,7 +24,7 @@ static enum tf_code adopt_config(struct tf_trainer *t, const struct tf_config *c
     enum tf_code code = tf_config_init(&t->config, err);
     if (!code)
         code = tf_config_adopt(&t->config, config, NULL, err);
-    if (!code && (t->options.init || (t->options.resume && began_from_another(&t->from.lineage)))) {
+    if (!code && (t->options.init || (t->options.resume && has_another(&t->from.lineage)))) {
         code = tf_config_adopt(&t->config, &t->from.config, "model", err);
         t->config.model.seq_length = config->model.seq_length;
     }
@@ -42,8 +43,7 @@ static bool same_tokenizer(const struct tf_tokenizer *a, const struct tf_tokeniz
     return a->size == b->size && !strcmp(a->separator, b->separator);
 }
 
-/* Both moments of every table. */
-static bool has_moments(const struct tf_checkpoint *from)
+bool tf_training_moments(const struct tf_checkpoint *from)
 {
     for (size_t i = 0; i < tf_store_tables(from->store); i++) {
         const struct tf_table_info *table = tf_store_table(from->store, i);
@@ -55,6 +55,32 @@ static bool has_moments(const struct tf_checkpoint *from)
             return false;
     }
     return true;
+}
+
+/* May the run go on with what is in the checkpoint? */
+static enum tf_code check_resume(struct tf_trainer *t, const char *path, struct tf_err *err)
+{
+    const struct tf_lineage *past = &t->from.lineage;
+    const struct tf_event *last = past->count ? &past->events[past->count - 1] : NULL;
+    const bool grew = tf_staging_grew(&t->from);
+    if (!grew && (!last || last->kind != TF_EVENT_TRAIN))
+        return tf_fail(
+            err, TF_DATA,
+            "%s: cannot be resumed: nothing was trained since it was %s; --init begins from it",
+            path, last && last->kind == TF_EVENT_EDIT ? "edited" : "grown");
+    if (!grew && !tf_training_moments(&t->from))
+        return tf_fail(err, TF_DATA,
+                       "%s: cannot be resumed: it has no optimizer state; --init begins from it",
+                       path);
+    enum tf_code code = tf_config_resumable(&t->from.config, &t->config, err);
+    if (!code && t->from.state.step > t->config.train.steps)
+        code = tf_fail(err, TF_CONFIG,
+                       "train.steps: %" PRIu64 ", but %s is at step %" PRIu64 " already",
+                       t->config.train.steps, path, t->from.state.step);
+    if (!code)
+        code = tf_stages_resumable(&t->from.config, &t->config, t->from.state.stages,
+                                   t->from.state.step, err);
+    return code ? tf_context(err, "%s", path) : TF_OK;
 }
 
 /* Opens the checkpoint to go on from, and what it says about this run. */
@@ -73,26 +99,7 @@ static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *conf
     if (!same_tokenizer(&t->tokenizer, &t->from.tokenizer))
         return tf_fail(err, TF_CONFIG, "data.separator: \"%s\", but %s was trained with \"%s\"",
                        t->tokenizer.separator, path, t->from.tokenizer.separator);
-    if (!t->options.resume)
-        return TF_OK;
-    const struct tf_lineage *past = &t->from.lineage;
-    if (!past->count || past->events[past->count - 1].kind != TF_EVENT_TRAIN)
-        return tf_fail(
-            err, TF_DATA,
-            "%s: cannot be resumed: nothing was trained since it was %s; --init begins from it",
-            path,
-            past->count && past->events[past->count - 1].kind == TF_EVENT_EDIT ? "edited"
-                                                                               : "grown");
-    if (!has_moments(&t->from))
-        return tf_fail(err, TF_DATA,
-                       "%s: cannot be resumed: it has no optimizer state; --init begins from it",
-                       path);
-    code = tf_config_resumable(&t->from.config, &t->config, err);
-    if (!code && t->from.state.step > t->config.train.steps)
-        code = tf_fail(err, TF_CONFIG,
-                       "train.steps: %" PRIu64 ", but %s is at step %" PRIu64 " already",
-                       t->config.train.steps, path, t->from.state.step);
-    return code ? tf_context(err, "%s", path) : TF_OK;
+    return t->options.resume ? check_resume(t, path, err) : TF_OK;
 }
 
 static enum tf_code load_texts(struct tf_trainer *t, struct tf_err *err)
@@ -119,111 +126,69 @@ static enum tf_code load_texts(struct tf_trainer *t, struct tf_err *err)
     return TF_OK;
 }
 
+/* Adds an event to the lineage, from what there was. */
+static enum tf_code add_stretch(struct tf_trainer *t, struct tf_err *err)
+{
+    struct tf_event *event = tf_lineage_add(&t->lineage, err);
+    struct tf_digest digest;
+    if (!event)
+        return TF_MEMORY;
+    event->kind = TF_EVENT_TRAIN;
+    event->seconds = t->config.train.clock ? 0 : NAN;
+    if (!t->from.store)
+        return TF_OK;
+    const enum tf_code code = tf_store_model_digest(t->from.store, &digest, err);
+    if (!code)
+        tf_digest_text(event->from, &digest);
+    return code;
+}
+
+enum tf_code tf_training_begin(struct tf_trainer *t, struct tf_err *err)
+{
+    const struct tf_lineage *past = &t->from.lineage;
+    tf_lineage_fini(&t->lineage);
+    const enum tf_code code = tf_lineage_copy(&t->lineage, past, err);
+    if (code)
+        return code;
+    t->grown = tf_aging_grown(past);
+    if (tf_aging_fresh(past))
+        t->state.age = 0;
+    if (!t->from.store || !tf_training_moments(&t->from))
+        t->state.updates = 0;
+    t->state.began = t->state.step;
+    return add_stretch(t, err);
+}
+
+/* Goes on with the lineage's last stretch. */
+static enum tf_code go_on(struct tf_trainer *t, struct tf_err *err)
+{
+    const enum tf_code code = tf_lineage_copy(&t->lineage, &t->from.lineage, err);
+    if (code)
+        return code;
+    t->grown = tf_aging_grown(&t->lineage);
+    if (!t->config.train.clock) /* only all of the seconds are worth telling */
+        t->lineage.events[t->lineage.count - 1].seconds = NAN;
+    return TF_OK;
+}
+
 /* State and lineage: those of the run that goes on, or a new stretch after what came before. */
 static enum tf_code begin_or_go_on(struct tf_trainer *t, struct tf_err *err)
 {
     const uint64_t hash = tf_corpus_hash(&t->train);
-    enum tf_code code = tf_lineage_copy(&t->lineage, &t->from.lineage, err);
-    if (code)
-        return code;
-    if (t->options.resume) {
-        t->state = t->from.state;
-        return hash == t->state.data_hash
-                   ? TF_OK
-                   : tf_fail(err, TF_DATA,
-                             "%s: the training text is not the one that this run began with (hash "
-                             "%016" PRIx64 ", then %016" PRIx64 ")",
-                             t->options.resume, hash, t->state.data_hash);
+    t->state = t->from.state;
+    if (!t->options.resume) {
+        t->state = (struct tf_state){.data_hash = hash,
+                                     .best_loss = NAN,
+                                     .updates = t->from.state.updates,
+                                     .age = t->from.state.age};
+        return tf_training_begin(t, err);
     }
-    t->state = (struct tf_state){.data_hash = hash, .best_loss = NAN};
-    if (t->options.init && has_moments(&t->from))
-        t->state.updates = t->from.state.updates;
-    struct tf_event *event = tf_lineage_add(&t->lineage, err);
-    if (!event)
-        return TF_MEMORY;
-    event->kind = TF_EVENT_TRAIN;
-    struct tf_digest digest;
-    if (t->options.init) {
-        code = tf_store_model_digest(t->from.store, &digest, err);
-        if (!code)
-            tf_digest_text(event->from, &digest);
-    }
-    return code;
-}
-
-/* The last event that added tokens, by growth or by hand. Rows taken away since then leave it
- * unknown which are old. */
-static enum tf_code last_growth(const struct tf_event **growth, const struct tf_lineage *lineage,
-                                struct tf_err *err)
-{
-    *growth = NULL;
-    for (size_t i = 0; i < lineage->count; i++) {
-        const struct tf_event *event = &lineage->events[i];
-        for (size_t k = 0; k < event->row_count; k++) {
-            const struct tf_row_change *rows = &event->rows[k];
-            if (rows->after > rows->before)
-                *growth = event;
-            else if (*growth && rows->after < rows->before)
-                return tf_fail(
-                    err, TF_CONFIG,
-                    "train.freeze: old-tokens: %s lost tokens since it was grown (%" PRIu64
-                    " to %" PRIu64 "), so which are old is not known",
-                    rows->name, rows->before, rows->after);
-        }
-    }
-    return *growth
-               ? TF_OK
-               : tf_fail(err, TF_CONFIG, "train.freeze: old-tokens: this model was never grown");
-}
-
-/* Freezes every parameter token that was there before the last growth. */
-static enum tf_code freeze_old_tokens(const struct tf_trainer *t, struct tf_model *model,
-                                      struct tf_err *err)
-{
-    const struct tf_event *growth;
-    const enum tf_code code = last_growth(&growth, &t->lineage, err);
-    if (code)
-        return code;
-    for (size_t i = 0; i < model->table_count; i++)
-        model->tables[i].frozen |= model->tables[i].scale > 0;
-    for (size_t i = 0; i < growth->row_count; i++)
-        for (int values = 0; values < 2; values++) {
-            char name[TF_TABLE_NAME + 8];
-            snprintf(name, sizeof name, "%s.%s", growth->rows[i].name, values ? "values" : "keys");
-            struct tf_table *table = tf_model_find(model, name);
-            if (!table || growth->rows[i].before > table->rows)
-                return tf_fail(err, TF_DATA,
-                               "lineage: a growth of %s to %" PRIu64
-                               " tokens does not fit the model",
-                               name, growth->rows[i].after);
-            table->frozen = false;
-            table->frozen_rows = growth->rows[i].before;
-        }
-    return TF_OK;
-}
-
-static enum tf_code freeze(const struct tf_trainer *t, struct tf_model *model, struct tf_err *err)
-{
-    const struct tf_strings *patterns = &t->config.train.freeze;
-    for (size_t p = 0; p < patterns->count; p++) {
-        size_t found = 0;
-        enum tf_code code = TF_OK;
-        if (!strcmp(patterns->items[p], "old-tokens")) {
-            code = freeze_old_tokens(t, model, err);
-            found = 1;
-        }
-        for (size_t i = 0; i < model->table_count; i++)
-            if (!fnmatch(patterns->items[p], model->tables[i].name, 0)) {
-                model->tables[i].frozen = true;
-                found++;
-            }
-        if (!code && !found)
-            code =
-                tf_fail(err, TF_CONFIG, "train.freeze: no table is called %s", patterns->items[p]);
-        if (code)
-            return code;
-    }
-    return TF_OK;
+    if (hash != t->state.data_hash)
+        return tf_fail(err, TF_DATA,
+                       "%s: the training text is not the one that this run began with (hash "
+                       "%016" PRIx64 ", then %016" PRIx64 ")",
+                       t->options.resume, hash, t->state.data_hash);
+    return tf_staging_grew(&t->from) ? tf_training_begin(t, err) : go_on(t, err);
 }
 
 static struct tf_eval_options eval_options(const struct tf_config *config)
@@ -258,55 +223,90 @@ static enum tf_code add_up(struct tf_trainer_plan *plan, struct tf_err *err)
     return TF_OK;
 }
 
-/* Works out what the run needs. */
-static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
+/* Works out what training this model needs. */
+static enum tf_code plan_model(struct tf_trainer *t, struct tf_trainer_plan *plan,
+                               const struct tf_model *model, struct tf_err *err)
 {
-    const uint64_t B = t->config.train.batch_size, T = t->config.model.seq_length;
-    struct tf_trainer_plan *plan = &t->plan;
-    struct tf_model *model = NULL;
+    const uint64_t T = t->config.model.seq_length;
     uint64_t evaluation = 0;
-    enum tf_code code =
-        tf_model_plan(&model, t->from.store ? &t->from.shape : &t->shape, true, err);
-    if (!code)
-        code = freeze(t, model, err);
-    if (!code)
-        code = tf_run_plan(&plan->activations, model, TF_RUN_TRAIN, t->micro, T, err);
+    enum tf_code code = tf_run_plan(&plan->activations, model, TF_RUN_TRAIN, t->micro, T, err);
     if (!code && evaluates(t)) {
         const struct tf_eval_options options = eval_options(&t->config);
         code = tf_evaluator_plan(&evaluation, model, &t->valid, &options, err);
     }
+    if (code)
+        return code;
+    t->memory = (struct tf_arena){0};
+    take_buffers(t, model);
+    plan->activations += evaluation + t->memory.used;
+    plan->weights = model->bytes_weights;
+    plan->gradients = model->bytes_gradients;
+    plan->moments = model->bytes_moments;
+    plan->text =
+        (t->train.count + (t->valid.borrowed ? 0 : t->valid.count)) * sizeof *t->train.tokens;
+    plan->checkpoint = tf_checkpoint_bytes(model);
+    return add_up(plan, err);
+}
+
+/* Plans one of the shapes that the run goes through, the first or a larger one. */
+static enum tf_code plan_shape(struct tf_trainer *t, const struct tf_shape *shape, bool first,
+                               struct tf_err *err)
+{
+    const uint64_t B = t->config.train.batch_size, T = t->config.model.seq_length;
+    struct tf_trainer_plan plan = {0};
+    struct tf_model *model = NULL;
+    enum tf_code code = tf_model_plan(&model, shape, true, err);
+    if (!code && first)
+        code = tf_aging_mark(model, &t->lineage, err);
+    if (!code && first)
+        code = tf_aging_freeze(model, &t->config, &t->lineage, t->state.age, err);
+    if (!code)
+        code = plan_model(t, &plan, model, err);
     if (!code) {
-        take_buffers(t, model);
-        plan->activations += evaluation + t->memory.used;
-        plan->parameters = tf_model_parameters(model);
-        plan->weights = model->bytes_weights;
-        plan->gradients = model->bytes_gradients;
-        plan->moments = model->bytes_moments;
-        plan->text =
-            (t->train.count + (t->valid.borrowed ? 0 : t->valid.count)) * sizeof *t->train.tokens;
-        plan->flops_per_step = tf_model_flops(model) * (double)B * (double)T;
-        plan->checkpoint = tf_checkpoint_bytes(model);
-        plan->train_windows = tf_corpus_windows(&t->train, T);
-        plan->valid_tokens = t->valid.count;
-        plan->steps_per_epoch = (plan->train_windows + B - 1) / B;
-        code = add_up(plan, err);
+        plan.final_parameters = tf_model_parameters(model);
+        plan.parameters = first ? plan.final_parameters : t->plan.parameters;
+        plan.flops_per_step =
+            first ? tf_model_flops(model) * (double)B * (double)T : t->plan.flops_per_step;
+        t->plan = plan;
     }
     tf_model_free(model);
     return code;
 }
 
-static enum tf_code take_memory(struct tf_trainer *t, struct tf_err *err)
+/* Works out what the run needs; growth only ever adds to it. */
+static enum tf_code make_plan(struct tf_trainer *t, struct tf_err *err)
 {
-    enum tf_code code = tf_arena_alloc(&t->memory, "training buffers", err);
-    if (!code)
-        code = t->from.store ? tf_model_load(&t->model, &t->from, true, err)
-                             : tf_model_new(&t->model, &t->shape, true, err);
+    const uint64_t B = t->config.train.batch_size;
+    struct tf_shape *shapes = NULL;
+    size_t count = 0;
+    enum tf_code code = tf_staging_shapes(&shapes, &count, &t->config, t->state.stages,
+                                          t->from.store ? &t->from.shape : &t->shape, err);
+    for (size_t i = 0; !code && i < count; i++)
+        code = plan_shape(t, &shapes[i], i == 0, err);
+    tf_staging_shapes_free(shapes, count);
+    t->plan.train_windows = tf_corpus_windows(&t->train, t->config.model.seq_length);
+    t->plan.valid_tokens = t->valid.count;
+    t->plan.steps_per_epoch = (t->plan.train_windows + B - 1) / B;
+    return code;
+}
+
+enum tf_code tf_training_take(struct tf_trainer *t, struct tf_err *err)
+{
+    enum tf_code code = t->from.store ? tf_model_load(&t->model, &t->from, true, err)
+                                      : tf_model_new(&t->model, &t->shape, true, err);
     if (code)
         return code;
     if (!t->from.store)
         tf_model_init(t->model, t->config.train.seed);
+    t->memory = (struct tf_arena){0};
     take_buffers(t, t->model);
-    code = freeze(t, t->model, err);
+    code = tf_arena_alloc(&t->memory, "training buffers", err);
+    if (code)
+        return code;
+    take_buffers(t, t->model);
+    code = tf_aging_mark(t->model, &t->lineage, err);
+    if (!code)
+        code = tf_aging_freeze(t->model, &t->config, &t->lineage, t->state.age, err);
     if (!code)
         code =
             tf_run_new(&t->run, t->model, TF_RUN_TRAIN, t->micro, t->config.model.seq_length, err);
@@ -315,6 +315,18 @@ static enum tf_code take_memory(struct tf_trainer *t, struct tf_err *err)
         code = tf_evaluator_new(&t->evaluator, t->model, &t->valid, &t->tokenizer, &options, err);
     }
     return code;
+}
+
+void tf_training_release(struct tf_trainer *t)
+{
+    tf_evaluator_free(t->evaluator);
+    tf_run_free(t->run);
+    tf_model_free(t->model);
+    tf_arena_fini(&t->memory);
+    t->evaluator = NULL;
+    t->run = NULL;
+    t->model = NULL;
+    t->measured = UINT64_MAX;
 }
 
 static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config, bool plan_only,
@@ -338,7 +350,7 @@ static enum tf_code set_up(struct tf_trainer *t, const struct tf_config *config,
     if (!code && !plan_only)
         code = tf_trainer_fits(t, err);
     if (!code && !plan_only)
-        code = take_memory(t, err);
+        code = tf_training_take(t, err);
     tf_checkpoint_close(&t->from);
     t->from = (struct tf_checkpoint){0};
     return code;
@@ -352,7 +364,7 @@ enum tf_code tf_trainer_new(struct tf_trainer **out, const struct tf_config *con
     if (!t)
         return TF_MEMORY;
     t->options = *options;
-    t->saved_step = UINT64_MAX;
+    t->saved_step = t->measured = UINT64_MAX;
     const enum tf_code code = set_up(t, config, plan_only, err);
     if (code) {
         tf_trainer_free(t);
@@ -388,10 +400,7 @@ void tf_trainer_free(struct tf_trainer *t)
 {
     if (!t)
         return;
-    tf_evaluator_free(t->evaluator);
-    tf_run_free(t->run);
-    tf_model_free(t->model);
-    tf_arena_fini(&t->memory);
+    tf_training_release(t);
     tf_lineage_fini(&t->lineage);
     tf_shape_fini(&t->shape);
     tf_checkpoint_close(&t->from);

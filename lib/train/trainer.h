@@ -10,12 +10,21 @@ struct tf_step_report {
     uint64_t tokens; /* trained on so far */
     double loss;     /* nats a token, before this step's update */
     double lr, grad_norm;
+    double flops;                      /* of the whole lineage so far; NaN: not known */
     double tokens_per_second, seconds; /* since the run began, or was resumed */
 };
 struct tf_eval_report {
-    uint64_t step;
+    uint64_t step, tokens;
     double loss, bits_per_byte, seconds;
     bool best;
+    double flops;
+};
+struct tf_grow_report {
+    uint64_t step;
+    const char *method;
+    uint64_t parameters[2]; /* before, after */
+    double loss[2];         /* of the validation text; NaN without one */
+    double flops;
 };
 
 /* What the loop tells its caller; any may be NULL. */
@@ -23,6 +32,7 @@ struct tf_trainer_events {
     void *user;
     void (*step)(void *user, const struct tf_step_report *report);
     void (*eval)(void *user, const struct tf_eval_report *report);
+    void (*grown)(void *user, const struct tf_grow_report *report);
     void (*saved)(void *user, const char *path, uint64_t step);
 };
 
@@ -38,11 +48,12 @@ struct tf_trainer_options {
 
 struct tf_trainer;
 
-/* Everything a dry run prints. Bytes, unless said. */
+/* Everything a dry run prints. Bytes, unless said; of a run that grows, of its largest model. */
 struct tf_trainer_plan {
-    uint64_t parameters, weights, gradients, moments, activations, text, total;
-    double flops_per_step;
-    uint64_t checkpoint; /* before compression */
+    uint64_t parameters, final_parameters; /* as it goes on now, and after the last growth */
+    uint64_t weights, gradients, moments, activations, text, total;
+    double flops_per_step; /* as it goes on now */
+    uint64_t checkpoint;   /* before compression */
     uint64_t train_windows, valid_tokens, steps_per_epoch;
 };
 

@@ -33,16 +33,37 @@ static enum tf_code add_group(struct tf_usage *usage, const char *name, uint64_t
 
 /* ---- measuring ---- */
 
+/* A projection that has tokens. */
+struct place {
+    uint64_t layer;
+    int p;
+};
+
+/* How many a layer has: of a transformer it is the MLP alone, the rest being matrices. */
+static size_t in_a_layer(const struct tf_shape *shape)
+{
+    return shape->kind == TF_TRANSFORMER ? 1 : TF_PROJECTIONS;
+}
+
+/* The i-th of a model: layer after layer. */
+static struct place place_of(const struct tf_shape *shape, size_t i)
+{
+    size_t each = in_a_layer(shape);
+
+    return (struct place){i / each, (int)(i % each + (TF_PROJECTIONS - each))};
+}
+
 /* Adds |S| of each of the pass's rows, in their order; a Pattention is one thread's. */
-static void add_scores(struct tf_usage *usage, const struct tf_run *run, size_t rows, float *s,
-                       size_t stride)
+static void add_scores(struct tf_usage *usage, const struct tf_shape *shape,
+                       const struct tf_run *run, size_t rows, float *s, size_t stride)
 {
 #pragma omp parallel for schedule(dynamic)
     for (size_t i = 0; i < usage->count; i++) {
         struct tf_usage_group *group = &usage->groups[i];
+        struct place at = place_of(shape, i);
         float *mine = s + (size_t)omp_get_thread_num() * stride;
         for (size_t row = 0; row < rows; row++) {
-            tf_run_scores(run, i / TF_PATTENTIONS, (int)(i % TF_PATTENTIONS), row, mine);
+            tf_run_scores(run, at.layer, at.p, row, mine);
             for (uint64_t j = 0; j < group->tokens; j++)
                 group->contribution[j] += fabs((double)mine[j]);
         }
@@ -53,8 +74,8 @@ static void add_scores(struct tf_usage *usage, const struct tf_run *run, size_t 
 static void weigh(struct tf_usage *usage, const struct tf_model *model)
 {
     for (size_t i = 0; i < usage->count; i++) {
-        const struct tf_table *values =
-            model->layers[i / TF_PATTENTIONS].at[i % TF_PATTENTIONS].values;
+        struct place at = place_of(&model->shape, i);
+        const struct tf_table *values = model->layers[at.layer].at[at.p].values;
         for (uint64_t j = 0; j < usage->groups[i].tokens; j++) {
             const float *row = tf_table_row(values, j);
             double squares = 0;
@@ -65,8 +86,9 @@ static void weigh(struct tf_usage *usage, const struct tf_model *model)
     }
 }
 
-static void run_text(struct tf_usage *usage, struct tf_run *run, const struct tf_corpus *corpus,
-                     size_t window, size_t streams, float *s, size_t stride)
+static void run_text(struct tf_usage *usage, const struct tf_shape *shape, struct tf_run *run,
+                     const struct tf_corpus *corpus, size_t window, size_t streams, float *s,
+                     size_t stride)
 {
     for (uint64_t at = 0; at < corpus->count; at = usage->positions) {
         uint64_t left = corpus->count - at;
@@ -74,7 +96,7 @@ static void run_text(struct tf_usage *usage, struct tf_run *run, const struct tf
                                                            : left < window * streams ? left / window
                                                                                      : streams;
         tf_forward(run, corpus->tokens + at, n, length, 0);
-        add_scores(usage, run, n * length, s, stride);
+        add_scores(usage, shape, run, n * length, s, stride);
         usage->positions += n * length;
     }
 }
@@ -82,7 +104,7 @@ static void run_text(struct tf_usage *usage, struct tf_run *run, const struct tf
 static enum tf_code name_groups(struct tf_usage *usage, const struct tf_model *model,
                                 size_t *widest, struct tf_err *err)
 {
-    size_t count = model->shape.layers * TF_PATTENTIONS;
+    size_t count = model->shape.layers * in_a_layer(&model->shape);
     enum tf_code code = TF_OK;
 
     usage->groups = tf_new(count, sizeof *usage->groups, "usage", err);
@@ -91,9 +113,9 @@ static enum tf_code name_groups(struct tf_usage *usage, const struct tf_model *m
     *widest = 0;
     for (size_t i = 0; !code && i < count; i++) {
         char name[TF_TABLE_NAME];
-        int p = (int)(i % TF_PATTENTIONS);
-        size_t tokens = model->layers[i / TF_PATTENTIONS].at[p].keys->rows;
-        code = add_group(usage, tf_pattention_name(name, i / TF_PATTENTIONS, p), tokens, err);
+        struct place at = place_of(&model->shape, i);
+        size_t tokens = model->layers[at.layer].at[at.p].keys->rows;
+        code = add_group(usage, tf_projection_name(name, at.layer, at.p), tokens, err);
         *widest = tokens > *widest ? tokens : *widest;
     }
     return code;
@@ -114,7 +136,7 @@ enum tf_code tf_usage_measure(struct tf_usage *out, const struct tf_model *model
     if (!code && !(s = tf_new((size_t)omp_get_max_threads() * stride, sizeof *s, "scores", err)))
         code = TF_MEMORY;
     if (!code) {
-        run_text(out, run, corpus, window, streams, s, stride);
+        run_text(out, &model->shape, run, corpus, window, streams, s, stride);
         weigh(out, model);
     }
     tf_free(s);
@@ -160,7 +182,7 @@ static enum tf_code read_usage(struct tf_usage *usage, const struct tf_json_valu
     double positions;
     enum tf_code code = TF_OK;
 
-    if (count == 0 || count > (size_t)TF_MAX_LAYERS * TF_PATTENTIONS)
+    if (count == 0 || count > (size_t)TF_MAX_LAYERS * TF_PROJECTIONS)
         return tf_fail(err, TF_DATA,
                        "no list \"usage\", as tf-inspect stats --usage --json writes it");
     if (!tf_json_number(tf_json_get(root, "positions"), &positions) || !(positions >= 1) ||

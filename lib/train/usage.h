@@ -13,7 +13,7 @@ struct tf_usage_group {
     uint64_t tokens;
 };
 struct tf_usage {
-    struct tf_usage_group *groups; /* layer after layer, q k v o ffn; owned */
+    struct tf_usage_group *groups; /* layer after layer: q k v o ffn, of a transformer ffn; owned */
     size_t count;
     uint64_t positions; /* tokens of text that were run */
 };

@@ -26,7 +26,7 @@ title() {
     printf '\n== %s\n' "$1"
 }
 
-for name in products rows pattention decode generation; do
+for name in products rows pattention attention decode generation; do
     title $name
     "$build/tests/bench/bench-$name"
 done

@@ -140,7 +140,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench-generation [ROUNDS (1 to %d) [SECONDS]]\n", BENCH_ROUNDS);
         return 64;
     }
-    struct tf_model *model = bench_model(&sizes[SIZES - 1], CONTEXT, false);
+    struct tf_model *model = bench_model(&sizes[LARGEST], CONTEXT, false);
     float *memory = bench_numbers(READ_FLOATS);
     printf("generation, %.0fM parameters, %s, %d threads\n",
            1e-6 * (double)tf_model_parameters(model), tf_kernel->name, omp_get_max_threads());

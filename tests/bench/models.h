@@ -6,12 +6,15 @@
 
 struct size {
     const char *name;
+    enum tf_kind kind;
     uint64_t layers, width, heads;
-    uint64_t tokens, ffn; /* parameter tokens of q, k, v and o each; of ffn */
+    uint64_t tokens, ffn; /* parameter tokens of q, k, v and o each (a transformer's: the width);
+                             of ffn */
     uint64_t length, batch, vocab;
 };
 
-enum { SIZES = 3 };
+/* TokenFormers by size, then the transformers. */
+enum { LARGEST = 2, TOKENFORMERS, SIZES = 4 };
 extern const struct size sizes[SIZES];
 
 /* A model of random weights for sequences of at most `length`. Ends the program when there is no

@@ -22,12 +22,12 @@ struct subject {
     enum pass pass;
     size_t rows, N, C;
     struct tf_table keys, values;
-    struct tf_pattention layer;
-    struct tf_pattention_pack pack;
+    struct tf_projection layer;
+    struct tf_projection_pack pack;
     struct tf_matrix x, g, y, dx; /* (rows,C) */
     struct tf_scores kept;        /* of the forward pass, for the backward one */
     struct tf_matrix s, d;        /* (rows,N), where each step is done for all rows */
-    struct tf_pattention_back back;
+    struct tf_projection_back back;
     float *packed_x, *packed_g; /* for the gradients */
     float *scratch;             /* of each thread: TF_BLOCK_ROWS + 1 rows of stride(N) */
 };
@@ -59,9 +59,9 @@ static void begin(struct subject *p, size_t rows, size_t N, size_t C)
     *p = (struct subject){.rows = rows, .N = N, .C = C};
     p->keys = table_of(N, C);
     p->values = table_of(N, C);
-    p->layer = (struct tf_pattention){&p->keys, &p->values};
-    p->pack.keys = bench_numbers(tf_pattention_pack_size(N, C));
-    p->pack.values = bench_numbers(tf_pattention_pack_size(N, C));
+    p->layer = (struct tf_projection){&p->keys, &p->values};
+    p->pack.keys = bench_numbers(tf_projection_pack_size(N, C));
+    p->pack.values = bench_numbers(tf_projection_pack_size(N, C));
     struct tf_matrix *const wide[] = {&p->x, &p->g, &p->y, &p->dx};
     struct tf_matrix *const scores[] = {&p->kept.a, &p->s, &p->d};
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
@@ -71,7 +71,7 @@ static void begin(struct subject *p, size_t rows, size_t N, size_t C)
     p->kept.stats = bench_numbers(2 * rows);
     p->packed_x = bench_numbers(tf_packed_size(rows, C));
     p->packed_g = bench_numbers(tf_packed_size(rows, C));
-    p->back = (struct tf_pattention_back){bench_numbers(tf_left_size(rows, N)),
+    p->back = (struct tf_projection_back){bench_numbers(tf_left_size(rows, N)),
                                           bench_numbers(tf_left_size(rows, N)), rows};
     p->scratch = bench_numbers((size_t)omp_get_max_threads() * scratch_size(p));
 }
@@ -96,7 +96,7 @@ static void forward_blocks(const struct subject *p, const struct tf_blocks *bloc
 #pragma omp for schedule(dynamic)
     for (size_t i = 0; i < blocks->count; i++) {
         const size_t first = tf_block_start(blocks, i);
-        tf_pattention_forward(&p->layer, TF_L2_NORM_GELU, &p->pack,
+        tf_projection_forward(&p->layer, TF_L2_NORM_GELU, &p->pack,
                               tf_block_start(blocks, i + 1) - first, tf_rows_from(p->x, first),
                               tf_rows_from(p->y, first), (struct tf_matrix){NULL, 0},
                               tf_scores_from(kept, first), scratch);
@@ -111,20 +111,20 @@ static void backward_blocks(const struct subject *p, const struct tf_blocks *blo
         const struct tf_matrix g = tf_rows_from(p->g, first), x = tf_rows_from(p->x, first);
         tf_pack_part(p->packed_x, p->rows, p->C, tf_view(x.at, x.stride), first, last, 0, p->C);
         tf_pack_part(p->packed_g, p->rows, p->C, tf_view(g.at, g.stride), first, last, 0, p->C);
-        tf_pattention_backward(&p->layer, TF_L2_NORM_GELU, &p->pack, first, last - first, g,
+        tf_projection_backward(&p->layer, TF_L2_NORM_GELU, &p->pack, first, last - first, g,
                                tf_rows_from(p->dx, first), false, tf_scores_from(p->kept, first),
                                &p->back, scratch);
     }
-    tf_pattention_gradients(&p->layer, &p->back, p->packed_g, p->packed_x, false);
+    tf_projection_gradients(&p->layer, &p->back, p->packed_g, p->packed_x, false);
 }
 
 /* What a step of training packs; in inference the tables stay packed. */
 static void pack_tables(const struct subject *p)
 {
     if (p->pass == FORWARD)
-        tf_pattention_pack(&p->pack, &p->layer);
+        tf_projection_pack(&p->pack, &p->layer);
     else if (p->pass == BACKWARD)
-        tf_pattention_pack_back(&p->pack, &p->layer);
+        tf_projection_pack_back(&p->pack, &p->layer);
 }
 
 static void run_blocks(void *arg)
@@ -240,7 +240,7 @@ static void race(struct subject *p, const char *name, size_t rounds, double seco
     static struct contender all[CONTENDERS];
     const double pairs = 1e-9 * (double)p->rows * (double)p->N * (double)p->C;
     const double work = (p->pass == BACKWARD ? 8 : 4) * pairs;
-    tf_pattention_pack(&p->pack, &p->layer);
+    tf_projection_pack(&p->pack, &p->layer);
     check(p);
     all[FUSED] = (struct contender){"in one piece", run_blocks, p, work, 0, {0}};
     all[STEPS] = (struct contender){"step by step", run_steps, p, work, 0, {0}};
@@ -278,7 +278,7 @@ int main(int argc, char **argv)
            tf_kernel->name, omp_get_max_threads());
     printf("%-5s %4s %4s %4s  %-9s %7s %7s %5s %9s %7s %5s %9s\n", "", "rows", "N", "C", "pass",
            "peak", "piece", "share", "spread", "steps", "gain", "spread");
-    for (size_t s = 0; s < SIZES; s++)
+    for (size_t s = 0; s < TOKENFORMERS; s++)
         for (int ffn = 1; ffn >= 0; ffn--)
             race_passes(&sizes[s], ffn, rounds, seconds);
     return 0;

@@ -1,7 +1,7 @@
 /* Whole training steps (forward, loss, backward, clipping, AdamW) on random tokens, beside the
  * machine's peak and a peer, and where a step's time goes.
  *
- * usage: bench-training [a|b|c]... [--rounds N] [--peer COMMAND]
+ * usage: bench-training [a|b|c|d]... [--rounds N] [--peer COMMAND]
  *
  * The shell runs COMMAND with "--config a --threads 2 --serve" after it: peer_torch.py says what is
  * expected of it. TF_CPU chooses the build of kernels. */
@@ -120,7 +120,7 @@ static void run_step(void *arg)
     tf_backward(t->run, t->ids);
     tf_gradients_finish(t->run);
     at[UPDATE] = bench_seconds();
-    tf_optim_step(t->model, &t->config, t->steps, LEARNING_RATE,
+    tf_optim_step(t->model, &t->config, t->steps, 0, LEARNING_RATE,
                   tf_gradient_norm(t->model, t->row_sums));
     at[PARTS] = bench_seconds();
     check_loss(t);
@@ -186,6 +186,8 @@ static void race(const struct size *size, const char *command, size_t rounds)
     static struct contender all[CONTENDERS];
     struct training t;
     struct process peer;
+    if (size->kind == TF_TRANSFORMER)
+        command = NULL; /* the peer has none */
     char whole[1024];
     snprintf(whole, sizeof whole, "%s --config %s --threads %d --serve", command ? command : "",
              size->name, omp_get_max_threads());
@@ -234,7 +236,7 @@ int main(int argc, char **argv)
             good = false;
     if (!good || rounds < 1 || rounds > BENCH_ROUNDS || tf_kernel_select(getenv("TF_CPU"), NULL)) {
         fprintf(stderr,
-                "usage: bench-training [a|b|c]... [--rounds N (1 to %d)] [--peer COMMAND]\n",
+                "usage: bench-training [a|b|c|d]... [--rounds N (1 to %d)] [--peer COMMAND]\n",
                 BENCH_ROUNDS);
         return 64;
     }

@@ -142,6 +142,43 @@ figure() {
     fails 64 '--weights' tf-eval m.tfck text.txt --weights int4
 }
 
+@test "--keep: the loss of the model that slice would make, to the last digit" {
+    works tf-eval m.tfck text.txt
+    whole=$output
+    works tf-eval m.tfck text.txt --keep 100%,50%,12.5%,55%
+    [[ $output == "$whole"* ]]
+    [ "$(awk '$1 == "100%" { print $3, $4 }' <<<"$output")" = "$(figure nats_per_token) $(figure bits_per_byte)" ]
+    for weights in f32 int8; do
+        works tf-eval m.tfck text.txt --keep 50%,12.5%,55%,0.01%,95% --weights "$weights" --stride 16 --json
+        kept=$output
+        # of 20, 12 and 44 tokens; rounded up, but 55% of 20 are 11
+        while read -r share qkv proj ffn; do
+            tf-inspect slice -q m.tfck -o s.tfck -f "layers.*.attn.[qkv][:$qkv]" "layers.*.attn.o[:$proj]" "layers.*.ffn[:$ffn]"
+            tf-eval s.tfck text.txt --weights "$weights" --stride 16 --json >s.json
+            [ "$(jq -c ".kept[] | select(.share == $share) | [.nats_per_token, .perplexity, .bits_per_byte, .stderr]" <<<"$kept")" = \
+                "$(jq -c '[.nats_per_token, .perplexity, .bits_per_byte, .stderr]' s.json)" ] || blame "$share"
+            [ "$(jq ".kept[] | select(.share == $share) | .parameters" <<<"$kept")" = \
+                "$(tf-inspect s.tfck --json | jq .parameters)" ]
+        done <<'END'
+0.5 10 6 22
+0.125 3 2 6
+0.55 11 7 25
+0.0001 1 1 1
+0.95 19 12 42
+END
+    done
+    [ "$(jq -c '[.kept[].share]' <<<"$kept")" = '[0.5,0.125,0.55,0.0001,0.95]' ]
+}
+
+@test "--keep: what is not a list of shares" {
+    for list in '' 50 0% 100.01% 101% '50%,' ',50%' '50%,,25%' .5% 5.% 1.234% -1% 1e1% 50%x '50%, 25%' 99999999999999999999%; do
+        fails 64 "--keep $list: expected shares above 0% and up to 100%, like 50%,12.5%" tf-eval m.tfck text.txt --keep "$list"
+    done
+    fails 64 '--keep: more than 64 shares' tf-eval m.tfck text.txt --keep "1%$(printf ',1%%%.0s' $(seq 64))"
+    fails 64 '--keep and --compare exclude each other' tf-eval m.tfck text.txt --keep 5% --compare m.tfck
+    works tf-eval m.tfck text.txt --keep 50% --fail-above loss=100
+}
+
 @test "growth leaves every digit as it was" {
     tf-grow -q m.tfck -o grown.tfck --qkv x2 --ffn +7
     works tf-eval m.tfck text.txt

@@ -8,6 +8,7 @@ setup_file() {
     tiny_model m.tfck
     tiny_model soft.tfck --set model.norm_activation=softmax
     tiny_model gelu.tfck --set model.norm_activation=gelu_l2_norm
+    tiny_model transformer.tfck --set model.kind=transformer
     head -c 4000 "$TF_ROOT/data/stories-valid.txt" >text.txt
 }
 
@@ -142,6 +143,92 @@ frames() {
     [ ! -e x.tfck ]
 }
 
+@test "new layers keep every logit, whatever the kind, and learn" {
+    for model in m soft gelu transformer; do
+        works tf-eval $model.tfck text.txt
+        before=$output
+        for place in top middle spread; do
+            works tf-grow $model.tfck -f -o g.tfck --add-layers 9 --at $place --verify
+            holds 'function      preserved to the bit'
+            holds 'largest logit difference: 0'
+            works tf-eval g.tfck text.txt
+            [ "$output" = "$before" ]
+        done
+    done
+    holds_zero_rows() {
+        [ "$(tf-inspect stats --json "$1" "$2" | jq '.tables[0].zero_rows')" = "$3" ]
+    }
+    holds_zero_rows g.tfck layers.10.attn.o.weight 32
+    holds_zero_rows g.tfck layers.10.ffn.values 44
+    tf-inspect config g.tfck >g.yaml
+    tf-train -q g.yaml -o t.tfck --init g.tfck
+    holds_zero_rows t.tfck layers.10.attn.o.weight 0
+    holds_zero_rows t.tfck layers.10.ffn.values 0
+    works tf-inspect verify t.tfck
+}
+
+@test "the report says which layers are new" {
+    works tf-grow m.tfck -o g.tfck --add-layers 3 --at spread --ffn x2 --layers 1
+    holds 'layers        2 -> 5  (new: 1,3-4)'
+    holds 'proj tokens   0 -> 12  (layers 3-4)'
+    holds 'ffn  tokens   44 -> 88  (layer 2)'
+    holds 'ffn  tokens   0 -> 88  (layers 3-4)'
+    holds "-> $(tf-inspect --json g.tfck | jq .parameters)"
+    works tf-inspect config g.tfck
+    holds 'num_layers: 5'
+    holds 'ffn_tokens: [44, 44, 88, 88, 88]'
+    works tf-inspect lineage g.tfck
+    holds 'layers  2 -> 5, at spread'
+    holds 'layers.4.ffn  0 -> 88'
+    works tf-grow m.tfck -n --add-layers 1 --at middle --json
+    [ "$(jq -c '[.num_layers, .place, [.layers[].new], .width, .method]' <<<"$output")" = \
+        '[{"before":2,"after":3},"middle",[false,true,false],{"before":32,"after":32},"tokens"]' ]
+}
+
+@test "a wider transformer computes the same, to rounding" {
+    works tf-grow transformer.tfck -o g.tfck --method hyperclone --verify --json
+    [ "$(jq -c '[.method, .noise, .width.after, .heads.after, .layers[1].ffn.after, .preserved, .exact, .keys]' <<<"$output")" = \
+        '["hyperclone",0.01,64,4,88,true,false,null]' ]
+    [ "$(jq '.largest_logit_difference < 1e-5' <<<"$output")" = true ]
+    [ "$(jq .parameters.after <<<"$output")" = "$(tf-inspect --json g.tfck | jq .parameters)" ]
+    works tf-inspect lineage g.tfck
+    holds '2 grow   hyperclone, '
+    holds 'width  32 -> 64'
+    works tf-inspect verify g.tfck
+    works tf-grow transformer.tfck -n --method net2net --width x3 --ffn 50 --verify
+    holds 'width         32 -> 96'
+    holds 'heads         2 -> 6'
+    holds 'ffn  tokens   44 -> 50'
+    holds 'function      not preserved: net2net adds noise to the copies'
+    [[ $output != *'qkv  tokens'* ]]
+    works tf-grow transformer.tfck -n --method net2net --noise 0 --verify --json
+    [ "$(jq -c '[.preserved, .largest_logit_difference < 1e-5]' <<<"$output")" = '[true,true]' ]
+    tf-inspect config g.tfck >g.yaml
+    tf-train -q g.yaml -o t.tfck --init g.tfck
+    works tf-inspect verify t.tfck
+}
+
+@test "a wider transformer has the same bytes at any number of threads" {
+    for method in net2net hyperclone; do
+        tf-grow -q transformer.tfck -o $method.1.tfck --method $method --threads 1 --seed 3
+        tf-grow -q transformer.tfck -o $method.2.tfck --method $method --threads 2 --seed 3
+        cmp $method.1.tfck $method.2.tfck
+        tf-grow -q transformer.tfck -o $method.3.tfck --method $method --seed 4
+        run -1 cmp $method.1.tfck $method.3.tfck
+    done
+}
+
+@test "narrow tables stay narrow, and the model in memory is rounded as they are" {
+    tf-inspect cast m.tfck -o narrow.tfck bf16
+    works tf-grow narrow.tfck -o g.tfck --add-layers 1 --ffn x2 --verify
+    holds 'largest logit difference: 0'
+    [ "$(tf-inspect tables --json g.tfck | jq -c '[.tables[] | select(.role == "parameter") | .dtype] | unique')" = '["bf16"]' ]
+    works tf-grow narrow.tfck -f -o g.tfck --ffn x2 --keys random --verify --json
+    written=$(jq .largest_logit_difference <<<"$output")
+    works tf-grow narrow.tfck -n --ffn x2 --keys random --verify --json
+    [ "$written" = "$(jq .largest_logit_difference <<<"$output")" ]
+}
+
 @test "a dry run writes nothing" {
     works tf-grow -n m.tfck -o g.tfck --ffn x2 --verify
     holds 'largest logit difference: 0'
@@ -173,10 +260,22 @@ frames() {
     fails 64 '-o OUT.tfck is missing' tf-grow m.tfck --ffn x2
     fails 64 '-o OUT.tfck is missing' tf-grow m.tfck --ffn x2 -o -
     [ ! -e ./- ]
-    fails 64 'nothing to grow: give --qkv, --proj or --ffn' tf-grow m.tfck -o x.tfck
+    fails 64 'nothing to grow: give --qkv, --proj, --ffn, --add-layers or --width' tf-grow m.tfck -o x.tfck
+    fails 64 '--at is for --add-layers' tf-grow m.tfck -o x.tfck --ffn x2 --at middle
+    fails 64 '--noise is for the methods net2net and hyperclone' tf-grow m.tfck -o x.tfck --ffn x2 --noise 0.1
+    fails 64 '--keys is for the method tokens' tf-grow m.tfck -o x.tfck --method net2net --keys zero
+    fails 64 'add-layers' tf-grow m.tfck -o x.tfck --add-layers 0
+    fails 64 'noise' tf-grow m.tfck -o x.tfck --method net2net --noise 2
+    fails 64 'a tokenformer does not grow in width' tf-grow m.tfck -o x.tfck --width x2
+    fails 64 'a tokenformer does not grow in width' tf-grow m.tfck -o x.tfck --method hyperclone
+    fails 64 '1024 new layers on 2 pass the limit of 1024 layers' tf-grow m.tfck -o x.tfck --add-layers 1024
+    fails 64 'are matrices, which have no tokens' tf-grow transformer.tfck -o x.tfck --qkv x2
+    fails 64 'the method tokens keeps the width' tf-grow transformer.tfck -o x.tfck --width x2
+    fails 64 'width: 48 channels are not a whole multiple of 32' tf-grow transformer.tfck -o x.tfck \
+        --method net2net --width 48
     fails 64 'nothing to grow: no target is above what is there' tf-grow m.tfck -o x.tfck --ffn 44
     fails 64 'layers.0.ffn: the target of 43 tokens is below the 44 that it has' tf-grow m.tfck -o x.tfck --ffn 43
-    fails 64 "--ffn: 'two' is not a token count: write 512, x2 or +256" tf-grow m.tfck -o x.tfck --ffn two
+    fails 64 "--ffn: 'two' is not a target: write 512, x2 or +256" tf-grow m.tfck -o x.tfck --ffn two
     fails 64 "layer 2 does not exist: the model's layers are 0 to 1" tf-grow m.tfck -o x.tfck --ffn x2 --layers 1-2
     fails 64 'zero keys with zero values can never learn' tf-grow m.tfck -o x.tfck --ffn x2 --values zero
     fails 64 'keys' tf-grow m.tfck -o x.tfck --ffn x2 --keys big

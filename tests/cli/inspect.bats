@@ -93,14 +93,74 @@ says() {
 
 @test "lineage" {
     works tf-inspect lineage g.tfck
-    [ "${lines[0]}" = '1 train  6 steps, 768 tokens, from the start' ]
+    # a token: 6 x (272 x 32 of the embedding, twice 2 x (3 x 20 + 12 + 44) x 32) + 12 x 2 x 32 x 32
+    [ "${lines[0]}" = '1 train  6 steps, 768 tokens, 1.274e+08 FLOPs, from the start' ] || blame "${lines[0]}"
     [ "${lines[1]}" = "2 grow   keys zero, values random, scale keep, seed 1, from $(tf-inspect digest m.tfck |
         tail -n 1 | cut -c 1-32)" ]
     [ "${lines[2]}" = '         layers.0.ffn  44 -> 88' ]
+    [ "${lines[4]}" = 'total    6 steps, 768 tokens, 1.274e+08 FLOPs, seconds not known' ] || blame "${lines[4]}"
     works tf-inspect lineage g.tfck --json
     [ "$(jq -c '.events[1] | [.kind, .rows[1]]' <<<"$output")" = \
         '["grow",{"name":"layers.1.ffn","before":44,"after":88}]' ]
-    [ "$(jq -c '.events[0] | [.kind, .from, .steps]' <<<"$output")" = '["train",null,6]' ]
+    [ "$(jq -c '.events[0] | [.kind, .from, .steps, .seconds]' <<<"$output")" = '["train",null,6,null]' ]
+    [ "$(jq -c '.events[1] | [.method, .layers, .place, .width]' <<<"$output")" = '["tokens",null,null,null]' ]
+    [ "$(jq -c '.total | [.steps, .tokens, .seconds]' <<<"$output")" = '[6,768,null]' ]
+    [ "$(jq '.total.flops == .events[0].flops and .total.flops == 768 * 165888' <<<"$output")" = true ] ||
+        blame "$(jq .total.flops <<<"$output")"
+    works tf-inspect show --json g.tfck
+    [ "$(jq '.flops == 768 * 165888' <<<"$output")" = true ]
+    works tf-inspect g.tfck
+    says compute '1.274e+08 FLOPs in 6 steps, 768 tokens'
+}
+
+@test "lineage: layers and width that grew; seconds, where the run noted them" {
+    works tf-inspect lineage "$TF_ROOT/tests/golden/checkpoints/1.0.tfck"
+    [ "${lines[0]}" = '1 train  2 steps, 32 tokens, FLOPs not known, from the start' ]
+    [ "${lines[1]}" = 'total    2 steps, 32 tokens, FLOPs not known, seconds not known' ]
+    works tf-inspect "$TF_ROOT/tests/golden/checkpoints/1.0.tfck"
+    [[ $output != *compute* ]]
+    tf-inspect unpack -q m.tfck -o u
+    cat >u/lineage.yaml <<'END'
+- event: train
+  from: ""
+  steps: 6
+  tokens: 768
+  flops: 1e12
+  seconds: 12.25
+- event: grow
+  from: "0123456789abcdef0123456789abcdef"
+  method: net2net
+  keys: ""
+  values: ""
+  scale: ""
+  layers: [2, 3]
+  width: [16, 32]
+  place: middle
+  seed: 4
+  rows:
+    layers.1.ffn: [0, 44]
+- event: train
+  from: "0123456789abcdef0123456789abcdef"
+  steps: 4
+  tokens: 100
+  flops: 5e11
+  seconds: 2
+END
+    tf-inspect pack -q u -o p.tfck
+    works tf-inspect lineage p.tfck
+    [ "$output" = '1 train  6 steps, 768 tokens, 1e+12 FLOPs, 12.2 seconds, from the start
+2 grow   net2net, seed 4, from 0123456789abcdef0123456789abcdef
+         layers  2 -> 3, at middle
+         width  16 -> 32
+         layers.1.ffn  0 -> 44
+3 train  4 steps, 100 tokens, 5e+11 FLOPs, 2.0 seconds, from 0123456789abcdef0123456789abcdef
+total    10 steps, 868 tokens, 1.5e+12 FLOPs, 14.2 seconds' ] || blame lineage
+    works tf-inspect lineage --json p.tfck
+    [ "$(jq -c '.events[1] | [.method, .keys, .layers.after, .place, .width.before]' <<<"$output")" = \
+        '["net2net",null,3,"middle",16]' ]
+    [ "$(jq -c .total <<<"$output")" = '{"steps":10,"tokens":868,"flops":1500000000000,"seconds":14.25}' ]
+    works tf-inspect p.tfck
+    says lineage 'trained 6 steps, grew to width 32, trained 4 steps'
 }
 
 @test "stats" {

@@ -602,7 +602,7 @@ goes_on() {
     jq -e '.memory.weights >= 4 * .parameters and .memory.moments == 2 * .memory.weights' <<<"$output"
     jq -e '.checkpoint == 12 * .parameters and .flops_per_step > 6 * .parameters' <<<"$output"
     jq -e '.train_windows > 0 and .steps_per_epoch == ((.train_windows + 3) / 4 | floor)' <<<"$output"
-    jq -e '.valid_tokens > 0' <<<"$output"
+    jq -e '.valid_tokens > 0 and .final_parameters == .parameters' <<<"$output"
     works tf-train -n tiny.yaml -o new/x.tfck --init "$grown" --json
     [ "$(jq .parameters <<<"$output")" = "$(tf-inspect --json "$grown" | jq .parameters)" ]
     [ "$(ls -A new)" = '' ]
@@ -614,13 +614,14 @@ goes_on() {
         '["schema","output","parameters","steps","tokens_per_step","flops_per_step"]' ]
     [ "$(head -n 1 "$metrics" | jq -c '[.schema, .steps, .tokens_per_step]')" = '["tf-train/1",700,32]' ]
     [ "$(jq -c 'select(.event == "step") | keys_unsorted' "$metrics" | uniq -c | tr -s ' ')" = \
-        ' 700 ["event","step","tokens","loss","lr","grad_norm","tokens_per_second","seconds"]' ]
+        ' 700 ["event","step","tokens","loss","lr","grad_norm","tokens_per_second","seconds","flops"]' ]
     [ "$(jq -c 'select(.event == "eval") | keys_unsorted' "$metrics" | uniq -c | tr -s ' ')" = \
-        ' 7 ["event","step","loss","bits_per_byte","seconds","best"]' ]
+        ' 7 ["event","step","tokens","loss","bits_per_byte","seconds","best","flops"]' ]
     jq -se '[.[] | select(.event == "step")] | all(.tokens == 32 * .step and .loss > 0 and .grad_norm > 0) and
         (map(.step) == [range(1; 701)])' "$metrics"
     jq -se '[.[] | select(.event == "eval")] | map(.step) == [range(100; 701; 100)] and first.best' "$metrics"
     [ "$(wc -l <"$metrics")" -eq 708 ]
+    jq -se 'first.flops_per_step as $each | [.[] | select(.event)] | all(.flops == $each * .step)' "$metrics"
 }
 
 @test "metrics come each log_interval steps, and with the last" {

@@ -19,6 +19,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir "$work/files" || exit
 "$TF_BIN/../tests/damage" "$work/files" || exit
+command -v tf-inspect >/dev/null || exit # before a golden file says that it is missing
 cd "$work/files" || exit
 
 # The config of the base, for tf-train.

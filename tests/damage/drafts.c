@@ -126,6 +126,53 @@ static void embed_rows(struct draft *draft)
     draft_rows(draft, EMBED, 255);
 }
 
+/* ---- the other kind of model ---- */
+
+/* Its tables from K_KEYS on: k, o, q, v and the MLP. */
+enum { MATRIX_Q = K_KEYS + 2, UNITS = K_KEYS + 4 };
+
+/* Keys become matrices, values go, and nothing has a scale. */
+static void transformer(struct draft *draft)
+{
+    for (size_t i = BASE_TABLES; i-- > 0;) {
+        size_t like = i % FIRST_MOMENTS;
+        char *name = draft->tables[i].info.name;
+
+        draft->tables[i].info.scale = 0;
+        if (like < K_KEYS || like >= FFN_KEYS)
+            continue;
+        if ((like - K_KEYS) % 2 == 1) {
+            draft_drop(draft, i);
+            continue;
+        }
+        strcpy(strrchr(name, '.'), ".weight");
+        draft_rows(draft, i, 4);
+    }
+    draft_blob(draft, TF_BLOB_CONFIG,
+               "model:\n  kind: transformer\n  num_layers: 1\n  hidden_size: 4\n"
+               "  num_attention_heads: 2\n  ffn_tokens: 3\n  seq_length: 8\n"
+               "data:\n  separator: none\n");
+}
+
+static void transformer_rows(struct draft *draft)
+{
+    transformer(draft);
+    draft_rows(draft, MATRIX_Q, 5);
+}
+
+static void transformer_scale(struct draft *draft)
+{
+    transformer(draft);
+    draft->tables[UNITS].info.scale = draft->tables[UNITS + 1].info.scale = 3;
+}
+
+/* A matrix that is one of tokens as well. */
+static void transformer_keys(struct draft *draft)
+{
+    transformer(draft);
+    set_name(draft, MATRIX_Q, "layers.0.attn.q.keys");
+}
+
 /* ---- what takes memory or time ---- */
 
 /* A table of zeros, far larger than its file. */
@@ -373,6 +420,10 @@ const struct draft_case draft_cases[] = {
     {"moment-rows", moment_rows},
     {"moment-cols", moment_cols},
     {"embed-rows", embed_rows},
+    {"transformer", transformer},
+    {"transformer-rows", transformer_rows},
+    {"transformer-scale", transformer_scale},
+    {"transformer-keys", transformer_keys},
     {"chunks-of-zeros", chunks_of_zeros},
     {"zeros-unknown", zeros_unknown},
     {"chunk-over-cap", chunk_over_cap},

@@ -11,6 +11,7 @@
 #define GROW(keys, rows)                                                                          \
     "- event: grow\n  from: \"\"\n  keys: " keys "\n  values: random\n  scale: keep\n  seed: 1\n" \
     "  rows: " rows "\n"
+#define TRAIN "- event: train\n  from: \"\"\n  steps: 1\n  tokens: 8\n"
 
 const struct text_case text_cases[] = {
     {"config-list", TF_BLOB_CONFIG, "- 1\n- 2\n"},
@@ -55,6 +56,8 @@ const struct text_case text_cases[] = {
     {"config-most-tokens", TF_BLOB_CONFIG,
      "model:\n  num_layers: 1024\n  hidden_size: 1048576\n  qkv_tokens: 2147483648\n"
      "  proj_tokens: 2147483648\n  ffn_tokens: 2147483648\n" DATA},
+    {"config-kind", TF_BLOB_CONFIG, MODEL "  kind: \"\\e[2J\"\n" DATA},
+    {"config-transformer", TF_BLOB_CONFIG, MODEL "  kind: transformer\n" DATA},
     {"config-counts", TF_BLOB_CONFIG, "model:\n  num_layers: 3\n  qkv_tokens: [2, 2]\n"},
     {"config-hidden", TF_BLOB_CONFIG, MODEL DATA "  train: [\"\\e]0;owned\\a\\x9b\\u202e.txt\"]\n"},
     {"config-comment", TF_BLOB_CONFIG, "# \xe2\x80\xae\xe2\x80\x8b\xef\xbf\xbd\r\n" MODEL DATA},
@@ -82,6 +85,8 @@ const struct text_case text_cases[] = {
     {"state-recent-text", TF_BLOB_STATE, STATE("1", "none", "[x]")},
     {"state-recent-infinite", TF_BLOB_STATE, STATE("1", "none", "[1e39]")},
     {"state-recent-mapping", TF_BLOB_STATE, STATE("1", "none", "{a: 1}")},
+    {"state-age-wraps", TF_BLOB_STATE, STATE("1", "none", "[]") "age: 18446744073709551615\n"},
+    {"state-began-later", TF_BLOB_STATE, STATE("1", "none", "[]") "began: 2\n"},
     {"state-not-utf8", TF_BLOB_STATE, "step: \x9b\n"},
 
     {"lineage-mapping", TF_BLOB_LINEAGE, "event: train\n"},
@@ -94,6 +99,16 @@ const struct text_case text_cases[] = {
     {"lineage-rows-wrap", TF_BLOB_LINEAGE,
      GROW("zero", "{layers.0.ffn: [1, 18446744073709551616]}")},
     {"lineage-long-word", TF_BLOB_LINEAGE, GROW("a-word-of-many-letters", "{}")},
+    {"lineage-flops-nan", TF_BLOB_LINEAGE, TRAIN "  flops: .nan\n"},
+    {"lineage-flops-negative", TF_BLOB_LINEAGE, TRAIN "  flops: -1\n"},
+    {"lineage-flops-huge", TF_BLOB_LINEAGE, TRAIN "  flops: 1e308\n" TRAIN "  flops: 1e308\n"},
+    {"lineage-seconds-escape", TF_BLOB_LINEAGE, TRAIN "  seconds: \"\\e[2J\"\n"},
+    {"lineage-layers-scalar", TF_BLOB_LINEAGE, GROW("zero", "{}") "  layers: 4\n"},
+    {"lineage-width-pair", TF_BLOB_LINEAGE, GROW("zero", "{}") "  width: [4]\n"},
+    {"lineage-method-long", TF_BLOB_LINEAGE,
+     GROW("zero", "{}") "  method: a-word-of-many-letters\n"},
+    {"lineage-growth-words", TF_BLOB_LINEAGE,
+     GROW("zero", "{}") "  method: \"\\e[2J\"\n  layers: [1, 2]\n  place: \"\\x9b2J\"\n"},
     {"lineage-words", TF_BLOB_LINEAGE,
      "- event: train\n  from: \"\\e]0;owned\\a\\x9b\"\n  steps: 1\n  tokens: 8\n" GROW(
          "\"\\e[2J\"", "{layers.0.ffn: [1, 3]}") "- event: edit\n  from: \"\"\n  verb: "

@@ -28,6 +28,26 @@ static bool same_counts(const struct tf_counts *a, const struct tf_counts *b)
     return a->count == b->count && memcmp(a->items, b->items, a->count * sizeof(*a->items)) == 0;
 }
 
+static bool same_target(const struct tf_target *a, const struct tf_target *b)
+{
+    return a->kind == b->kind && (a->kind == TF_TARGET_NONE || a->number == b->number);
+}
+
+static bool same_stages(const struct tf_stages *a, const struct tf_stages *b)
+{
+    bool same = a->count == b->count;
+
+    for (size_t i = 0; i < a->count && same; i++) {
+        const struct tf_stage *x = &a->items[i], *y = &b->items[i];
+        same = x->at == y->at && x->method == y->method && same_target(&x->qkv, &y->qkv) &&
+               same_target(&x->proj, &y->proj) && same_target(&x->ffn, &y->ffn) &&
+               same_target(&x->width, &y->width) && strcmp(x->layers, y->layers) == 0 &&
+               x->add_layers == y->add_layers && x->place == y->place && x->keys == y->keys &&
+               x->values == y->values && x->scale == y->scale && x->scale_ramp == y->scale_ramp;
+    }
+    return same;
+}
+
 static bool same_value(const struct tf_key *key, const void *a, const void *b)
 {
     switch (key->kind) {
@@ -47,6 +67,12 @@ static bool same_value(const struct tf_key *key, const void *a, const void *b)
         return same_texts(a, b);
     case TF_KEY_COUNTS:
         return same_counts(a, b);
+    case TF_KEY_TARGET:
+        return same_target(a, b);
+    case TF_KEY_LAYERS:
+        return strcmp(a, b) == 0;
+    case TF_KEY_STAGES:
+        return same_stages(a, b);
     }
     return false;
 }
@@ -105,7 +131,8 @@ static void plan_model(const struct tf_config *config)
             code = tf_model_plan(&model, &shape, true, &err);
     }
     if (code == TF_OK)
-        must(model->table_count >= 3 + 10 * config->model.num_layers);
+        must(model->table_count >=
+             3 + (shape.kind == TF_TRANSFORMER ? 6 : 10) * config->model.num_layers);
     else
         must_refuse(code, TF_CONFIG, &err);
     tf_model_free(model);
@@ -166,6 +193,7 @@ static void read_state(const char *text, size_t size)
     must(again.updates == state.updates && again.data_hash == state.data_hash);
     must(memcmp(&again.best_loss, &state.best_loss, sizeof(double)) == 0);
     must(again.best_step == state.best_step && again.recent_count == state.recent_count);
+    must(again.age == state.age && again.stages == state.stages && again.began == state.began);
     must(memcmp(again.recent, state.recent, sizeof(state.recent)) == 0);
     must_succeed(tf_state_print(&again, &other, &other_size, &err), &err);
     must_agree(printed, printed_size, other, other_size);

@@ -64,7 +64,7 @@ static inline struct golden_array golden_table(const char *dir, const char *kind
 static inline enum tf_norm golden_norm(const json_t *json)
 {
     const char *name = json_string_value(json_object_get(json, "normalisation"));
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++)
         if (!strcmp(name, tf_norm_name(norm)))
             return norm;
     fail_msg("unknown normalisation %s", name);
@@ -76,23 +76,25 @@ static inline struct tf_model *golden_model(const char *dir, bool train)
 {
     json_t *json = golden_case(dir);
     struct tf_layer_shape layer[8];
+    const enum tf_norm norm = golden_norm(json);
     struct tf_shape shape = {
+        .kind = norm == TF_GELU ? TF_TRANSFORMER : TF_TOKENFORMER,
         .layers = (uint64_t)golden_number(json, "layers"),
         .width = (uint64_t)golden_number(json, "width"),
         .heads = (uint64_t)golden_number(json, "heads"),
         .vocab = (uint64_t)golden_number(json, "vocab"),
         .seq = 32,
-        .norm = golden_norm(json),
+        .norm = norm,
         .rotary_pct = golden_number(json, "rotary_pct"),
         .rotary_base = 10000,
         .tied = true,
         .layer = layer,
     };
-    const char *const counts[TF_PATTENTIONS] = {"qkv", "qkv", "qkv", "proj", "ffn"};
+    const char *const counts[TF_PROJECTIONS] = {"qkv", "qkv", "qkv", "proj", "ffn"};
     for (uint64_t l = 0; l < shape.layers; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++) {
+        for (int p = 0; p < TF_PROJECTIONS; p++) {
             layer[l].tokens[p] = (uint64_t)golden_number(json, counts[p]);
-            layer[l].scale[p] = (double)layer[l].tokens[p];
+            layer[l].scale[p] = norm == TF_GELU ? 0 : (double)layer[l].tokens[p];
         }
     struct tf_model *model;
     struct tf_err err = {0};

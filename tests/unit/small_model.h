@@ -1,6 +1,6 @@
 /* A model of a few hundred numbers with every kind of table: two layers of different sizes, scales
- * that are not the counts, a width and a vocabulary that fill no vector. And the same model in
- * doubles (twin.h). */
+ * that are not the counts, a width and a vocabulary that fill no vector. With TF_GELU it is a
+ * transformer. And the same model in doubles (twin.h). */
 #ifndef TF_TESTS_SMALL_MODEL_H
 #define TF_TESTS_SMALL_MODEL_H
 
@@ -24,6 +24,15 @@ static inline void small_fill(struct tf_model *model)
     }
 }
 
+/* A layer of a transformer: its hidden units stay, and nothing else does. */
+static inline void small_transformer_layer(struct tf_layer_shape *layer)
+{
+    for (int p = 0; p < TF_PROJECTIONS; p++) {
+        layer->tokens[p] = p == TF_FFN ? layer->tokens[p] : SMALL_WIDTH;
+        layer->scale[p] = 0;
+    }
+}
+
 /* `times` as many tokens at the same scales. */
 static inline struct tf_model *small_model(enum tf_norm norm, bool tied, bool train, uint64_t times)
 {
@@ -31,10 +40,14 @@ static inline struct tf_model *small_model(enum tf_norm norm, bool tied, bool tr
         {{9, 9, 9, 5, 21}, {9, 9, 9, 5, 21}},
         {{7, 7, 7, 20, 18}, {12.5, 7, 3, 20, 30}},
     };
-    for (int l = 0; l < SMALL_LAYERS; l++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
+    for (int l = 0; l < SMALL_LAYERS; l++) {
+        for (int p = 0; p < TF_PROJECTIONS; p++)
             layer[l].tokens[p] *= times;
+        if (norm == TF_GELU)
+            small_transformer_layer(&layer[l]);
+    }
     const struct tf_shape shape = {
+        .kind = norm == TF_GELU ? TF_TRANSFORMER : TF_TOKENFORMER,
         .layers = SMALL_LAYERS,
         .width = SMALL_WIDTH,
         .heads = 2,
@@ -75,6 +88,36 @@ static inline void small_step(struct tf_run *run, const uint16_t *ids, const uin
     tf_gradients_finish(run);
 }
 
+/* A run of it, freed by the caller. */
+static inline struct tf_run *small_run(const struct tf_model *model, enum tf_run_mode mode,
+                                       size_t streams, size_t length)
+{
+    struct tf_run *run;
+    struct tf_err err = {0};
+    assert_ok(tf_run_new(&run, model, mode, streams, length, &err), &err);
+    return run;
+}
+
+/* To the bit. */
+static inline void assert_same_gradients(const struct tf_model *a, const struct tf_model *b)
+{
+    for (size_t i = 0; i < a->table_count; i++) {
+        const struct tf_table *t = &a->tables[i];
+        if (memcmp(t->grad, b->tables[i].grad, t->rows * t->stride * sizeof(float)))
+            fail_msg("%s: gradients of %s differ", tf_kernel->name, t->name);
+    }
+}
+
+/* No number is left of the gradients that a step has to write. */
+static inline void litter_gradients(const struct tf_model *model)
+{
+    for (size_t i = 0; i < model->table_count; i++) {
+        const struct tf_table *t = &model->tables[i];
+        for (size_t k = 0; k < t->rows * t->cols && !t->frozen; k++)
+            t->grad[k / t->cols * t->stride + k % t->cols] = NAN;
+    }
+}
+
 /* The model and a batch in doubles. */
 struct model_twin {
     const struct tf_model *model;
@@ -107,19 +150,19 @@ static inline const double *model_twin_table(const struct model_twin *twin,
     return twin->tables[table - twin->model->tables];
 }
 
-/* y += the Pattention of x */
+/* y += the projection of x */
 static inline void model_twin_project(const struct model_twin *twin, size_t layer, int p,
                                       const double *x, double *y)
 {
-    const struct tf_pattention *at = &twin->model->layers[layer].at[p];
+    const struct tf_projection *at = &twin->model->layers[layer].at[p];
     const struct twin_tokens tokens = {
         at->keys->rows,
         at->keys->cols,
         twin->model->shape.layer[layer].scale[p],
         model_twin_table(twin, at->keys),
-        model_twin_table(twin, at->values),
+        at->values ? model_twin_table(twin, at->values) : NULL,
     };
-    twin_pattention(twin->model->shape.norm, &tokens, twin->length, x, y);
+    twin_project(twin->model->shape.norm, &tokens, twin->length, x, y);
 }
 
 /* x += layer(x) of one sequence. */

@@ -1,85 +1,10 @@
 /* train/config: the table of keys, reading, --set, checks, printing, and what may change on a
  * resume. */
-#include "train/config.h"
+#include "config_text.h"
 
-#include "base/mem.h"
-#include "nn/pattention.h"
+#include "nn/model.h"
 #include "text/corpus.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static struct tf_config make(void)
-{
-    struct tf_config config;
-    struct tf_err err = {0};
-
-    if (tf_config_init(&config, &err) != TF_OK)
-        fail_msg("%s", err.text);
-    return config;
-}
-
-static void parse_into(struct tf_config *config, const char *text)
-{
-    struct tf_err err = {0};
-
-    if (tf_config_parse(config, "run.yaml", text, strlen(text), TF_CONFIG, &err) != TF_OK)
-        fail_msg("%s", err.text);
-}
-
-static struct tf_config parse(const char *text)
-{
-    struct tf_config config = make();
-
-    parse_into(&config, text);
-    return config;
-}
-
-static void refused(const char *text, const char *message)
-{
-    struct tf_config config = make();
-    struct tf_err err = {0};
-
-    assert_int_equal(tf_config_parse(&config, "run.yaml", text, strlen(text), TF_CONFIG, &err),
-                     TF_CONFIG);
-    assert_string_equal(err.text, message);
-    assert_int_equal(err.code, TF_CONFIG);
-    tf_config_fini(&config);
-}
-
-static void set(struct tf_config *config, const char *assignment)
-{
-    struct tf_err err = {0};
-
-    if (tf_config_set(config, assignment, &err) != TF_OK)
-        fail_msg("%s", err.text);
-}
-
-static void set_refused(const char *assignment, const char *message)
-{
-    struct tf_config config = make();
-    struct tf_err err = {0};
-
-    assert_int_equal(tf_config_set(&config, assignment, &err), TF_CONFIG);
-    assert_string_equal(err.text, message);
-    tf_config_fini(&config);
-}
-
-/* The defaults with `text` over them fail the check (or pass it: message NULL). */
-static void checks_to(const char *text, const char *message)
-{
-    struct tf_config config = parse(text);
-    struct tf_err err = {0};
-    enum tf_code code = tf_config_check(&config, &err);
-
-    assert_string_equal(err.text, message == NULL ? "" : message);
-    assert_int_equal(code, message == NULL ? TF_OK : TF_CONFIG);
-    tf_config_fini(&config);
-}
 
 static void defaults(void **state)
 {
@@ -102,6 +27,8 @@ static void defaults(void **state)
     assert_int_equal(config.optimizer.schedule, TF_COSINE);
     assert_int_equal(config.grow.values, TF_INIT_RANDOM);
     assert_int_equal(config.grow.scale, TF_SCALE_KEEP);
+    assert_int_equal(config.model.kind, TF_TOKENFORMER);
+    assert_int_equal(config.grow.stages.count, 0);
     checks_to("", NULL);
     tf_config_fini(&config);
     tf_config_fini(&config); /* a zeroed one may be */
@@ -358,18 +285,6 @@ static void what_keys_are_to_each_other(void **state)
     checks_to("grow: {values: zero, keys: random}\n", NULL);
 }
 
-static char *print(const struct tf_config *config)
-{
-    struct tf_err err = {0};
-    char *text;
-    size_t size;
-
-    if (tf_config_print(config, &text, &size, &err) != TF_OK)
-        fail_msg("%s", err.text);
-    assert_int_equal(strlen(text), size);
-    return text;
-}
-
 static void printing(void **state)
 {
     struct tf_config config =
@@ -383,7 +298,7 @@ static void printing(void **state)
     (void)state;
     again = print(&back);
     assert_string_equal(again, text);
-    assert_non_null(strstr(text, "model:\n  num_layers: 4\n"));
+    assert_non_null(strstr(text, "model:\n  kind: tokenformer\n  num_layers: 4\n"));
     assert_non_null(strstr(text, "  qkv_tokens: [1, 2, 3, 4]\n"));
     assert_non_null(strstr(text, "\ndata:\n  train: [a.txt, \"-\", \"x y\"]\n  valid: []\n"));
     assert_non_null(strstr(text, "  separator: \"\\n\\u2028\"\n"));

@@ -4,7 +4,8 @@
 
 #include "base/mem.h"
 
-static const char *const cases[] = {"lm-l2_norm_gelu", "lm-gelu_l2_norm", "lm-softmax"};
+static const char *const cases[] = {"lm-l2_norm_gelu", "lm-gelu_l2_norm", "lm-softmax",
+                                    "lm-transformer"};
 
 enum { ROWS = 2, LENGTH = 24, VOCAB = 256 };
 

@@ -1,16 +1,4 @@
-#include "tiny_model.h"
-
-#include "grown.h"
-
-static struct tf_err err;
-
-static struct tf_target target(const char *text)
-{
-    struct tf_target out;
-
-    assert_ok(tf_target_parse(&out, text, &err), &err);
-    return out;
-}
+#include "growth.h"
 
 /* ---- targets and plans ---- */
 
@@ -30,21 +18,9 @@ static void test_targets(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[128];
         assert_int_equal(tf_target_parse(&out, bad[i], &err), TF_USAGE);
-        snprintf(text, sizeof text, "'%s' is not a token count: write 512, x2 or +256", bad[i]);
+        snprintf(text, sizeof text, "'%s' is not a target: write 512, x2 or +256", bad[i]);
         assert_string_equal(err.text, text);
     }
-}
-
-/* Plans for the tiny model: q, k, v 20 tokens, o 12, ffn 44 and 40. */
-static enum tf_code plan(struct tf_growth *growth, const struct tf_grow_options *options,
-                         const char *set)
-{
-    struct tiny tiny;
-
-    tiny_make(&tiny, set, false);
-    enum tf_code code = tf_grow_plan(growth, &tiny.model->shape, options, &err);
-    tiny_free(&tiny);
-    return code;
 }
 
 static void test_plan(void **state)
@@ -58,7 +34,7 @@ static void test_plan(void **state)
 
     (void)state;
     assert_ok(plan(&growth, &options, NULL), &err);
-    for (int p = 0; p < TF_PATTENTIONS; p++) {
+    for (int p = 0; p < TF_PROJECTIONS; p++) {
         assert_int_equal(growth.after.layer[0].tokens[p], growth.before.layer[0].tokens[p]);
         assert_int_equal(growth.after.layer[1].tokens[p], p == TF_FFN ? 50 : p == TF_O ? 16 : 60);
         assert_true(growth.after.layer[1].scale[p] == growth.before.layer[1].scale[p]);
@@ -117,32 +93,6 @@ static void test_refusals(void **state)
 }
 
 /* ---- is the function preserved, as the plan says? ---- */
-
-enum promise { EXACT, ROUNDED, CHANGED };
-
-/* Grows the checkpoint in memory and measures the logits against what was promised. */
-static void check_promise(const struct tf_checkpoint *from, const struct tf_grow_options *options,
-                          enum promise promise)
-{
-    struct tf_growth growth;
-    struct tf_model *before, *after;
-    double largest;
-
-    assert_ok(tf_grow_plan(&growth, &from->shape, options, &err), &err);
-    assert_int_equal(growth.exact, promise == EXACT);
-    assert_int_equal(growth.preserved, promise != CHANGED);
-    assert_int_equal(growth.why[0] == '\0', promise == EXACT);
-    assert_ok(tf_model_load(&before, from, false, &err), &err);
-    assert_ok(tf_grow_model(&after, from, &growth, options, &err), &err);
-    assert_ok(tf_grow_verify(&largest, before, after, 3, &err), &err);
-    if ((promise == EXACT) != (largest == 0) || (promise == CHANGED) != (largest > 1e-4))
-        fail_msg("%s, keys %d, values %d, scale %d: a difference of %g (%s)",
-                 tf_norm_name(from->shape.norm), options->keys, options->values, options->scale,
-                 largest, growth.why);
-    tf_model_free(before);
-    tf_model_free(after);
-    tf_growth_fini(&growth);
-}
 
 /* Every way to make keys and values, for each normalisation, with targets that are and are not
  * whole multiples. */
@@ -246,7 +196,7 @@ static void test_random_rows(void **state)
     tf_model_init(large.model, 9);
     struct tf_grow_options options = {.keys = TF_INIT_RANDOM, .values = TF_INIT_RANDOM, .seed = 9};
     for (int values = 0; values < 2; values++) {
-        const struct tf_pattention *at = &small.model->layers[1].at[TF_FFN],
+        const struct tf_projection *at = &small.model->layers[1].at[TF_FFN],
                                    *to = &large.model->layers[1].at[TF_FFN];
         const struct tf_table *a = values ? at->values : at->keys,
                               *b = values ? to->values : to->keys;
@@ -262,36 +212,6 @@ static void test_random_rows(void **state)
 }
 
 /* ---- checkpoints ---- */
-
-static void grow_file(const char *from, const char *to, const struct tf_grow_options *options)
-{
-    struct tf_checkpoint checkpoint;
-    struct tf_growth growth;
-
-    open_checkpoint(&checkpoint, from);
-    assert_ok(tf_grow_plan(&growth, &checkpoint.shape, options, &err), &err);
-    assert_ok(grow_checkpoint(&checkpoint, to, true, &growth, options, &err), &err);
-    tf_growth_fini(&growth);
-    tf_checkpoint_close(&checkpoint);
-}
-
-static double difference(const char *a, const char *b)
-{
-    struct tf_checkpoint checkpoints[2];
-    struct tf_model *models[2];
-    double largest;
-
-    open_checkpoint(&checkpoints[0], a);
-    open_checkpoint(&checkpoints[1], b);
-    for (int i = 0; i < 2; i++)
-        assert_ok(tf_model_load(&models[i], &checkpoints[i], false, &err), &err);
-    assert_ok(tf_grow_verify(&largest, models[0], models[1], 11, &err), &err);
-    for (int i = 0; i < 2; i++) {
-        tf_model_free(models[i]);
-        tf_checkpoint_close(&checkpoints[i]);
-    }
-    return largest;
-}
 
 static void check_three_growths(void)
 {
@@ -483,6 +403,29 @@ static void test_existing_output(void **state)
     tf_checkpoint_close(&from);
 }
 
+/* The growth restarts the count of steps since the last one, and nothing else of the state. */
+static void test_state(void **state)
+{
+    struct tf_grow_options options = {.ffn = target("x2"), .values = TF_INIT_RANDOM};
+    struct tf_checkpoint from, to;
+    struct tf_growth growth;
+
+    (void)state;
+    tiny_file("from.tfck", NULL, true);
+    open_checkpoint(&from, "from.tfck");
+    from.state.age = 5;
+    from.state.updates = 9;
+    assert_ok(tf_grow_plan(&growth, &from.shape, &options, &err), &err);
+    assert_ok(grow_checkpoint(&from, "to.tfck", true, &growth, &options, &err), &err);
+    open_checkpoint(&to, "to.tfck");
+    assert_int_equal(to.state.age, 0);
+    assert_int_equal(to.state.updates, 9);
+    assert_int_equal(to.state.step, 6);
+    tf_growth_fini(&growth);
+    tf_checkpoint_close(&from);
+    tf_checkpoint_close(&to);
+}
+
 /* ---- the comparison itself ---- */
 
 static void test_verify(void **state)
@@ -521,7 +464,8 @@ int main(void)
         cmocka_unit_test(test_random_rows),     cmocka_unit_test(test_three_growths),
         cmocka_unit_test(test_checkpoint),      cmocka_unit_test(test_even_counts),
         cmocka_unit_test(test_seams),           cmocka_unit_test(test_split_checkpoint),
-        cmocka_unit_test(test_existing_output), cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_existing_output), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_verify),
     };
 
     return cmocka_run_group_tests_name("grow", tests, enter_scratch, leave_scratch);

@@ -207,7 +207,7 @@ static void test_deepest(void **state)
     assert_non_null(manifest.tables);
     for (int i = 0; i < 3; i++)
         for (uint64_t layer = 0; layer < TF_MAX_LAYERS; layer++)
-            for (int p = 0; p < TF_PATTENTIONS; p++)
+            for (int p = 0; p < TF_PROJECTIONS; p++)
                 for (int values = 0; values < 2; values++) {
                     char table[TF_TABLE_NAME], name[TF_TABLE_NAME + 8];
                     snprintf(name, sizeof name, "%s%s", prefixes[i],

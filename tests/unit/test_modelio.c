@@ -41,19 +41,72 @@ static void test_shape(void **state)
     tf_config_fini(&config);
 }
 
+/* Matrices are as wide as the model; nothing has a scale, whatever the config says. */
+static void test_transformer_shape(void **state)
+{
+    struct tf_config config;
+    struct tf_shape shape;
+    struct tf_token_counts counts;
+
+    (void)state;
+    assert_ok(tf_config_init(&config, &err), &err);
+    assert_ok(tf_config_parse(&config, "c", tiny_yaml, strlen(tiny_yaml), TF_CONFIG, &err), &err);
+    assert_ok(tf_config_set(&config, "model.kind=transformer", &err), &err);
+    assert_ok(tf_config_set(&config, "model.proj_scale=2.5", &err), &err);
+    assert_ok(tf_shape_init(&shape, &config, 257, &err), &err);
+    assert_int_equal(shape.kind, TF_TRANSFORMER);
+    assert_int_equal(shape.norm, TF_GELU);
+    for (int p = 0; p < TF_PROJECTIONS; p++) {
+        assert_int_equal(shape.layer[1].tokens[p], p == TF_FFN ? 40 : 32);
+        assert_true(shape.layer[1].scale[p] == 0);
+    }
+    assert_ok(tf_shape_counts(&counts, &shape, &config, &err), &err);
+    assert_int_equal(counts.qkv.count, 1);
+    assert_int_equal(counts.qkv.items[0], 20);
+    assert_int_equal(counts.proj.items[0], 12);
+    assert_int_equal(counts.ffn.count, 2);
+    tf_token_counts_fini(&counts);
+    tf_shape_fini(&shape);
+    tf_config_fini(&config);
+}
+
+/* What is new in layers that were not there, and what changed in those that were. */
+static void test_event_rows(void **state)
+{
+    static const uint64_t origin[] = {0, UINT64_MAX, 1};
+    struct tf_layer_shape old[2] = {{.tokens = {4, 4, 4, 2, 8}}, {.tokens = {4, 4, 4, 2, 6}}},
+                          new[3] = {old[0], {.tokens = {4, 4, 4, 2, 7}}, old[1]};
+    struct tf_shape before = {.layers = 2, .layer = old}, after = {.layers = 3, .layer = new};
+    struct tf_event event = {0};
+
+    (void)state;
+    new[2].tokens[TF_FFN] = 9;
+    assert_ok(tf_event_rows(&event, &before, &after, origin, &err), &err);
+    assert_int_equal(event.row_count, 6);
+    assert_string_equal(event.rows[0].name, "layers.1.attn.q");
+    assert_int_equal(event.rows[0].before, 0);
+    assert_int_equal(event.rows[0].after, 4);
+    assert_string_equal(event.rows[4].name, "layers.1.ffn");
+    assert_int_equal(event.rows[4].after, 7);
+    assert_string_equal(event.rows[5].name, "layers.2.ffn");
+    assert_int_equal(event.rows[5].before, 6);
+    assert_int_equal(event.rows[5].after, 9);
+    tf_free(event.rows);
+}
+
 /* ---- there and back ---- */
 
-static void test_round_trip(void **state)
+static void round_trip(const char *set)
 {
     struct tiny tiny;
     struct tf_checkpoint checkpoint;
     struct tf_model *model;
 
-    (void)state;
-    tiny_make(&tiny, "train.seed=77", true);
+    tiny_make(&tiny, set, true);
     tiny_save(&tiny, "a.tfck");
     open_checkpoint(&checkpoint, "a.tfck");
-    assert_int_equal(checkpoint.config.train.seed, 77);
+    assert_int_equal(checkpoint.config.train.seed, tiny.config.train.seed);
+    assert_int_equal(checkpoint.shape.kind, tiny.config.model.kind);
     assert_int_equal(checkpoint.tokenizer.size, 257);
     assert_int_equal(checkpoint.state.step, 6);
     assert_int_equal(checkpoint.lineage.count, 1);
@@ -75,6 +128,13 @@ static void test_round_trip(void **state)
     tf_model_free(model);
     tf_checkpoint_close(&checkpoint);
     tiny_free(&tiny);
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    round_trip("train.seed=77");
+    round_trip("model.kind=transformer");
 }
 
 /* Moments that the file lacks are zero, also in a model that had others. */
@@ -267,13 +327,59 @@ static bool make_buffer(struct tf_table_info *info)
     return true;
 }
 
+static bool some_scale(struct tf_table_info *info)
+{
+    info->scale = 0.5;
+    return true;
+}
+
+struct misfit {
+    const char *table;
+    bool (*change)(struct tf_table_info *info);
+    const char *says;
+};
+
+static void assert_misfit(const struct misfit *misfit)
+{
+    struct tf_checkpoint checkpoint;
+    char text[256];
+
+    rewrite("good.tfck", "bad.tfck", misfit->table, misfit->change);
+    snprintf(text, sizeof text, "bad.tfck: %s", misfit->says);
+    assert_int_equal(tf_checkpoint_open(&checkpoint, "bad.tfck", 0, NULL, 0, &err), TF_DATA);
+    assert_string_equal(err.text, text);
+    assert_null(checkpoint.store);
+}
+
+static void test_transformer_misfits(void **state)
+{
+    static const struct misfit cases[] = {
+        {"layers.1.attn.v.weight", leave_out,
+         "table layers.1.attn.v.weight: missing, but the config needs it"},
+        {"layers.1.attn.v.weight", one_row_more,
+         "table layers.1.attn.v.weight: 33 rows, but model.hidden_size makes it 32"},
+        {"layers.0.attn.o.weight", one_column_less,
+         "table layers.0.attn.o.weight: 31 columns, but model.hidden_size makes it 32"},
+        {"layers.1.ffn", one_row_more,
+         "table layers.1.ffn.keys: 41 rows, but model.ffn_tokens makes it 40"},
+        {"norm.weight", one_row_more, "table norm.weight: 2 rows, but the model makes it 1"},
+        {"layers.0.attn.q.weight", some_scale,
+         "table layers.0.attn.q.weight: scale 0.5, but a transformer's tables have none"},
+        {"layers.1.ffn.values", some_scale,
+         "table layers.1.ffn.values: scale 0.5, but a transformer's tables have none"},
+        {"layers.1.attn.k.weight", rename_it,
+         "table layers.1.attn.k.weight: missing, but the config needs it"},
+    };
+
+    (void)state;
+    tiny_file("good.tfck", "model.kind=transformer", true);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_misfit(&cases[i]);
+}
+
 static void test_misfits(void **state)
 {
-    static const struct {
-        const char *table;
-        bool (*change)(struct tf_table_info *info);
-        const char *says;
-    } cases[] = {
+    static const struct misfit cases[] = {
         {"norm.bias", leave_out, "table norm.bias: missing, but the config needs it"},
         {"layers.1.attn.v.values", leave_out,
          "table layers.1.attn.v.values: missing, but the config needs it"},
@@ -300,15 +406,8 @@ static void test_misfits(void **state)
 
     (void)state;
     tiny_file("good.tfck", NULL, true);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct tf_checkpoint checkpoint;
-        char text[256];
-        rewrite("good.tfck", "bad.tfck", cases[i].table, cases[i].change);
-        snprintf(text, sizeof text, "bad.tfck: %s", cases[i].says);
-        assert_int_equal(tf_checkpoint_open(&checkpoint, "bad.tfck", 0, NULL, 0, &err), TF_DATA);
-        assert_string_equal(err.text, text);
-        assert_null(checkpoint.store);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_misfit(&cases[i]);
 }
 
 /* A scale of both tables is the file's own business, whatever the config says. */
@@ -412,7 +511,8 @@ int main(void)
         cmocka_unit_test(test_bytes),        cmocka_unit_test(test_row_groups),
         cmocka_unit_test(test_digest),       cmocka_unit_test(test_misfits),
         cmocka_unit_test(test_stored_scale), cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_blobs),
+        cmocka_unit_test(test_blobs),        cmocka_unit_test(test_transformer_shape),
+        cmocka_unit_test(test_event_rows),   cmocka_unit_test(test_transformer_misfits),
     };
 
     return cmocka_run_group_tests_name("modelio", tests, enter_scratch, leave_scratch);

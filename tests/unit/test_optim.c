@@ -131,7 +131,7 @@ static void check_steps_at(double grad_clip)
         fill_gradients(model, step);
         const double rate = 0.01 * (double)(step % 4),
                      norm = norm_of(model); /* rate 0 too: only the moments move */
-        tf_optim_step(model, &config, step, rate, norm);
+        tf_optim_step(model, &config, step, 0, rate, norm);
         for (size_t i = 0; i < model->table_count; i++) {
             const struct tf_table *t = &model->tables[i];
             twin_step(&twins[i], t, &config, step, rate, norm);
@@ -185,7 +185,7 @@ static struct tf_model *trained(uint64_t times, bool freeze, const struct tf_con
     }
     for (uint64_t step = 0; step < 3; step++) {
         fill_gradients(model, step);
-        tf_optim_step(model, config, step, 0.01, 0.5);
+        tf_optim_step(model, config, step, 0, 0.01, 0.5);
     }
     return model;
 }
@@ -212,6 +212,56 @@ static void frozen_tables_and_rows_stay(void **state)
     tf_model_free(some);
 }
 
+/* A model after one step at that age, half of each table's rows being new. */
+static struct tf_model *aged(const struct tf_config *config, uint64_t age, double rate, bool young)
+{
+    struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
+    for (size_t i = 0; i < model->table_count; i++)
+        model->tables[i].new_from = young ? model->tables[i].rows / 2 : model->tables[i].rows;
+    fill_gradients(model, 1);
+    tf_optim_step(model, config, 0, age, rate, 0.5);
+    return model;
+}
+
+/* New rows are updated as all rows are at another rate and decay, old ones as ever, to the bit. */
+static void check_new_rows(const struct tf_config *config, uint64_t age, double multiple,
+                           double decay)
+{
+    const struct tf_config plain = settings(0.1);
+    struct tf_config other = plain;
+    other.optimizer.weight_decay *= decay;
+    struct tf_model *old = aged(&plain, age, 0.01, false),
+                    *new = aged(&other, age, 0.01 * multiple, false),
+                    *both = aged(config, age, 0.01, true);
+    for (size_t i = 0; i < both->table_count; i++) {
+        const size_t half = both->tables[i].rows / 2;
+        assert_same_table(&both->tables[i], &old->tables[i], 0, half);
+        assert_same_table(&both->tables[i], &new->tables[i], half, both->tables[i].rows);
+    }
+    tf_model_free(old);
+    tf_model_free(new);
+    tf_model_free(both);
+}
+
+static void new_rows_have_a_rate_of_their_own(void **state)
+{
+    (void)state;
+    struct tf_config config = settings(0.1);
+    config.grow.new_lr = config.grow.new_decay = 1;
+    check_new_rows(&config, 0, 1, 1);
+    config.grow.new_lr = 2;
+    check_new_rows(&config, 0, 2, 1);
+    config.grow.new_decay = 0;
+    check_new_rows(&config, 7, 2, 0);
+    config.grow.new_warmup = 4; /* in powers of two: exact */
+    check_new_rows(&config, 0, 0.5, 0);
+    check_new_rows(&config, 1, 1, 0);
+    check_new_rows(&config, 3, 2, 0);
+    check_new_rows(&config, 4, 2, 0);
+    config.grow.new_lr = 0;
+    check_new_rows(&config, 4, 0, 0);
+}
+
 /* Without gradients only decay moves anything, and not the final norm. */
 static void decay_spares_the_final_norm(void **state)
 {
@@ -219,7 +269,7 @@ static void decay_spares_the_final_norm(void **state)
     struct tf_model *start = small_model(TF_L2_NORM_GELU, false, true, 1),
                     *model = small_model(TF_L2_NORM_GELU, false, true, 1);
     const struct tf_config config = settings(1);
-    tf_optim_step(model, &config, 0, 0.5, 0);
+    tf_optim_step(model, &config, 0, 0, 0.5, 0);
     for (size_t i = 0; i < model->table_count; i++) {
         const struct tf_table *t = &model->tables[i];
         const bool norm = t == model->norm_weight || t == model->norm_bias;
@@ -244,7 +294,7 @@ static void clipping_begins_above_the_limit(void **state)
         struct tf_model *model = small_model(TF_L2_NORM_GELU, true, true, 1);
         const struct tf_config config = settings(cases[i].limit);
         model->embed->grad[0] = 1;
-        tf_optim_step(model, &config, 0, 0.01, cases[i].norm);
+        tf_optim_step(model, &config, 0, 0, 0.01, cases[i].norm);
         const double m = model->embed->m[0] / (1 - 0.9f);
         assert_true(cases[i].clip == 1 ? m == 1
                                        : fabs(m / cases[i].clip - 1) < 1e-5 && m < cases[i].clip);
@@ -266,7 +316,7 @@ static void the_first_step_is_the_rate(void **state)
         fill_gradients(model, 0);
         struct tf_table *t = model->norm_bias; /* without decay */
         memset(t->value, 0, t->stride * sizeof(float));
-        tf_optim_step(model, &config, 0, 0.01, 1);
+        tf_optim_step(model, &config, 0, 0, 0.01, 1);
         for (size_t c = 0; c < t->cols; c++) {
             const double g = t->grad[c], want = -0.01 * g / (fabs(g) + 1e-8);
             if (!(fabs(t->value[c] - want) < 1e-6 * 0.01))
@@ -310,7 +360,7 @@ static void a_tiny_eps_divides_by_no_zero(void **state)
     float before[SMALL_WIDTH];
     memcpy(before, t->value, sizeof before);
     config.optimizer.eps = 1e-50;
-    tf_optim_step(model, &config, 0, 1e-3, norm_of(model));
+    tf_optim_step(model, &config, 0, 0, 1e-3, norm_of(model));
     assert_memory_equal(t->value, before, sizeof before);
     tf_model_free(model);
 }
@@ -322,6 +372,7 @@ int main(void)
         cmocka_unit_test(the_norm_needs_room_for_all_rows),
         cmocka_unit_test(steps_equal_the_twins),
         cmocka_unit_test(frozen_tables_and_rows_stay),
+        cmocka_unit_test(new_rows_have_a_rate_of_their_own),
         cmocka_unit_test(decay_spares_the_final_norm),
         cmocka_unit_test(clipping_begins_above_the_limit),
         cmocka_unit_test(the_first_step_is_the_rate),

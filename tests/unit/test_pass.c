@@ -10,21 +10,13 @@ enum { STREAMS = 3, LENGTH = 7, ROWS = STREAMS * LENGTH };
 
 static struct tf_err err;
 
-static struct tf_run *new_run(const struct tf_model *model, enum tf_run_mode mode, size_t streams,
-                              size_t length)
-{
-    struct tf_run *run;
-    assert_ok(tf_run_new(&run, model, mode, streams, length, &err), &err);
-    return run;
-}
-
 /* The gradients of every table, at a handful of its numbers, are the slopes of the twin's loss. The
  * twin is in doubles, so the slopes are exact to 1e-8 or so; what is left is float's rounding
  * through two layers. */
 static void check_gradients(enum tf_norm norm, bool tied)
 {
     struct tf_model *model = small_model(norm, tied, true, 1);
-    struct tf_run *run = new_run(model, TF_RUN_TRAIN, STREAMS, LENGTH);
+    struct tf_run *run = small_run(model, TF_RUN_TRAIN, STREAMS, LENGTH);
     uint16_t ids[ROWS], targets[ROWS];
     float losses[ROWS];
     small_ids(ids, ROWS, SMALL_VOCAB, 1);
@@ -51,7 +43,7 @@ static void check_gradients(enum tf_norm norm, bool tied)
 
 static void check_all_gradients(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++)
         check_gradients(norm, true);
     check_gradients(TF_L2_NORM_GELU, false);
 }
@@ -62,21 +54,12 @@ static void gradients_equal_the_twins_slopes(void **state)
     each_kernel(check_all_gradients);
 }
 
-static void assert_same_gradients(const struct tf_model *a, const struct tf_model *b)
-{
-    for (size_t i = 0; i < a->table_count; i++) {
-        const struct tf_table *t = &a->tables[i];
-        if (memcmp(t->grad, b->tables[i].grad, t->rows * t->stride * sizeof(float)))
-            fail_msg("%s: gradients of %s differ", tf_kernel->name, t->name);
-    }
-}
-
 /* One step over six sequences, `micro` at a time; the run has room for more than it is given. */
 static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micro,
                                        float losses[6 * LENGTH])
 {
     struct tf_model *model = small_model(norm, tied, true, 1);
-    struct tf_run *run = new_run(model, TF_RUN_TRAIN, micro, LENGTH + 2);
+    struct tf_run *run = small_run(model, TF_RUN_TRAIN, micro, LENGTH + 2);
     uint16_t ids[6 * LENGTH], targets[6 * LENGTH];
     for (uint64_t seed = 3; seed >= 2; seed--) { /* a first step, of which nothing is left */
         small_ids(ids, 6 * LENGTH, SMALL_VOCAB, seed);
@@ -89,7 +72,7 @@ static struct tf_model *step_in_pieces(enum tf_norm norm, bool tied, size_t micr
 
 static void check_micro_batches(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++)
         for (int tied = 0; tied < 2; tied++) {
             float want[6 * LENGTH], losses[6 * LENGTH];
             struct tf_model *whole = step_in_pieces(norm, tied, 6, want);
@@ -132,23 +115,14 @@ static struct tf_model *frozen_model(bool tied, int which)
     return model;
 }
 
-static void litter_gradients(const struct tf_model *model)
-{
-    for (size_t i = 0; i < model->table_count; i++) {
-        const struct tf_table *t = &model->tables[i];
-        for (size_t k = 0; k < t->rows * t->cols && !t->frozen; k++)
-            t->grad[k / t->cols * t->stride + k % t->cols] = NAN;
-    }
-}
-
 /* The gradients of a step are those of a first one, whatever was there before: an earlier step with
  * the same ids, with others, or with some of both, or no number at all. */
 static void check_steps(bool tied, int which, size_t micro)
 {
     static const uint16_t earlier[] = {20, 5, 24};
     struct tf_model *once = frozen_model(tied, which), *often = frozen_model(tied, which);
-    struct tf_run *first = new_run(once, TF_RUN_TRAIN, micro, LENGTH),
-                  *later = new_run(often, TF_RUN_TRAIN, micro, LENGTH);
+    struct tf_run *first = small_run(once, TF_RUN_TRAIN, micro, LENGTH),
+                  *later = small_run(often, TF_RUN_TRAIN, micro, LENGTH);
     first->chunk = later->chunk = 5;
     step_of_few_ids(first, 20, micro);
     for (size_t i = 0; i < sizeof earlier / sizeof *earlier; i++) {
@@ -177,7 +151,7 @@ static void kernels_do_not_show(void **state)
     (void)state;
     const struct tf_kernels *list[8], *before = tf_kernel;
     const size_t count = tf_kernel_list(list, 8);
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++) {
         float want[6 * LENGTH], losses[6 * LENGTH];
         tf_kernel = list[0];
         struct tf_model *first = step_in_pieces(norm, true, 6, want);
@@ -194,9 +168,8 @@ static void kernels_do_not_show(void **state)
 }
 
 /* A batch of so many rows that threads share all of it. */
-static void threads_do_not_show(void **state)
+static void check_threads(enum tf_norm norm)
 {
-    (void)state;
     enum { MANY = 40, LONG = 70 };
     static uint16_t ids[MANY * LONG], targets[MANY * LONG];
     static float losses[3][MANY * LONG];
@@ -206,8 +179,8 @@ static void threads_do_not_show(void **state)
     small_ids(targets, MANY * LONG, SMALL_VOCAB, 2);
     for (int i = 0; i < 3; i++) {
         omp_set_num_threads(i + 1);
-        models[i] = small_model(TF_L2_NORM_GELU, true, true, 1);
-        struct tf_run *run = new_run(models[i], TF_RUN_TRAIN, MANY, LONG);
+        models[i] = small_model(norm, true, true, 1);
+        struct tf_run *run = small_run(models[i], TF_RUN_TRAIN, MANY, LONG);
         small_step(run, ids, targets, MANY, LONG, MANY, losses[i]);
         assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
         assert_same_gradients(models[i], models[0]);
@@ -216,6 +189,13 @@ static void threads_do_not_show(void **state)
     for (int i = 0; i < 3; i++)
         tf_model_free(models[i]);
     omp_set_num_threads(before);
+}
+
+static void threads_do_not_show(void **state)
+{
+    (void)state;
+    check_threads(TF_L2_NORM_GELU);
+    check_threads(TF_GELU);
 }
 
 /* Ids and a width so many that the threads share the two gradients of a tied embedding as well. */
@@ -250,7 +230,7 @@ static void threads_share_many_ids(void **state)
     for (int i = 0; i < 3; i++) {
         omp_set_num_threads(i + 1);
         models[i] = wide_model();
-        struct tf_run *run = new_run(models[i], TF_RUN_TRAIN, 1, LONG);
+        struct tf_run *run = small_run(models[i], TF_RUN_TRAIN, 1, LONG);
         small_step(run, ids, targets, MANY, LONG, 1, losses[i]);
         assert_int_equal(run->input.count, 350);
         assert_memory_equal(losses[i], losses[0], sizeof losses[0]);
@@ -266,9 +246,10 @@ static void threads_share_many_ids(void **state)
 static void frozen_tables_take_no_gradient(void **state)
 {
     (void)state;
-    for (int tied = 0; tied < 2; tied++) {
-        struct tf_model *all = small_model(TF_L2_NORM_GELU, tied, true, 1),
-                        *some = small_model(TF_L2_NORM_GELU, tied, true, 1);
+    for (int form = 0; form < 4; form++) {
+        const enum tf_norm norm = form < 2 ? TF_L2_NORM_GELU : TF_GELU;
+        struct tf_model *all = small_model(norm, form % 2, true, 1),
+                        *some = small_model(norm, form % 2, true, 1);
         struct tf_model *const both[] = {all, some};
         uint16_t ids[ROWS], targets[ROWS];
         float losses[ROWS];
@@ -278,7 +259,7 @@ static void frozen_tables_take_no_gradient(void **state)
             some->tables[i].frozen = some->tables[i].decay && i % 3 != 1;
         some->head->frozen = true;
         for (size_t i = 0; i < 2; i++) {
-            struct tf_run *run = new_run(both[i], TF_RUN_TRAIN, STREAMS, LENGTH);
+            struct tf_run *run = small_run(both[i], TF_RUN_TRAIN, STREAMS, LENGTH);
             small_step(run, ids, targets, STREAMS, LENGTH, STREAMS, losses);
             tf_run_free(run);
         }
@@ -322,12 +303,12 @@ static void check_grown_gradients(const struct tf_model *grown, const struct tf_
 
 static void check_growth(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++) {
         struct tf_model *old = small_model(norm, true, true, 1),
                         *grown = small_model(norm, true, true, 2);
         append_zero_keys(grown, old);
-        struct tf_run *runs[] = {new_run(old, TF_RUN_TRAIN, STREAMS, LENGTH),
-                                 new_run(grown, TF_RUN_TRAIN, STREAMS, LENGTH)};
+        struct tf_run *runs[] = {small_run(old, TF_RUN_TRAIN, STREAMS, LENGTH),
+                                 small_run(grown, TF_RUN_TRAIN, STREAMS, LENGTH)};
         uint16_t ids[ROWS], targets[ROWS];
         float losses[2][ROWS], logits[2][ROWS * SMALL_VOCAB];
         small_ids(ids, ROWS, SMALL_VOCAB, 1);
@@ -357,13 +338,38 @@ static void zero_keys_change_nothing(void **state)
     each_kernel(check_growth);
 }
 
+/* S = gelu(x K^T) of an MLP, x its normed input. */
+static void scores_of_an_mlp(void **state)
+{
+    (void)state;
+    struct tf_model *model = small_model(TF_GELU, true, true, 1);
+    struct tf_run *run = small_run(model, TF_RUN_TRAIN, 1, LENGTH);
+    const struct tf_table *keys = model->layers[1].at[TF_FFN].keys;
+    uint16_t ids[LENGTH];
+    float s[21];
+    double x[SMALL_WIDTH];
+    small_ids(ids, LENGTH, SMALL_VOCAB, 1);
+    tf_forward(run, ids, 1, LENGTH, 0);
+    const struct tf_matrix middle = tf_rows_from(run->kept[1].middle, 4);
+    double *copy = twin_copy(middle.at, 1, SMALL_WIDTH, 0),
+           *k = twin_copy(keys->value, keys->rows, SMALL_WIDTH, keys->stride);
+    twin_norm(1, SMALL_WIDTH, copy, x);
+    tf_run_scores(run, 1, TF_FFN, 4, s);
+    for (size_t n = 0; n < keys->rows; n++)
+        assert_true(fabs(s[n] - twin_gelu(twin_dot(SMALL_WIDTH, x, k + n * SMALL_WIDTH))) < 1e-5);
+    tf_free(copy);
+    tf_free(k);
+    tf_run_free(run);
+    tf_model_free(model);
+}
+
 /* A stream that took over another's cache goes on like one that had read the text itself, and
  * leaves the other as it was. */
 static void check_cache_copy(void)
 {
     struct tf_model *model = small_model(TF_GELU_L2_NORM, true, false, 1);
-    struct tf_run *copied = new_run(model, TF_RUN_CACHE, 2, 8),
-                  *read = new_run(model, TF_RUN_CACHE, 2, 8);
+    struct tf_run *copied = small_run(model, TF_RUN_CACHE, 2, 8),
+                  *read = small_run(model, TF_RUN_CACHE, 2, 8);
     uint16_t text[2 * 8], twice[2 * 8];
     float a[4 * SMALL_VOCAB], b[4 * SMALL_VOCAB];
     static const uint16_t next[] = {5, 6, 7, 8};
@@ -398,7 +404,7 @@ static void refresh_shows_changed_weights(void **state)
 {
     (void)state;
     struct tf_model *model = small_model(TF_L2_NORM_GELU, false, false, 1);
-    struct tf_run *kept = new_run(model, TF_RUN_CACHE, 1, 4);
+    struct tf_run *kept = small_run(model, TF_RUN_CACHE, 1, 4);
     static const uint16_t ids[] = {1, 2, 3, 4};
     float before[SMALL_VOCAB], after[SMALL_VOCAB], fresh[SMALL_VOCAB];
     tf_forward(kept, ids, 1, 4, 0);
@@ -408,7 +414,7 @@ static void refresh_shows_changed_weights(void **state)
     tf_run_refresh(kept);
     tf_forward(kept, ids, 1, 4, 0);
     tf_logits(kept, 3, 1, after);
-    struct tf_run *run = new_run(model, TF_RUN_SCORE, 1, 4);
+    struct tf_run *run = small_run(model, TF_RUN_SCORE, 1, 4);
     tf_forward(run, ids, 1, 4, 0);
     tf_logits(run, 3, 1, fresh);
     assert_memory_not_equal(before, after, sizeof before);
@@ -425,14 +431,14 @@ static void narrow_weights_give_the_bits_of_rounded_ones(void **state)
     (void)state;
     for (enum tf_precision precision = TF_PRECISION_F32; precision <= TF_PRECISION_INT8;
          precision++)
-        for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+        for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_GELU; norm++) {
             struct tf_model *model = small_model(norm, norm != TF_SOFTMAX, false, 3);
             float logits[2][LENGTH * SMALL_VOCAB];
             uint16_t ids[LENGTH];
             small_ids(ids, LENGTH, SMALL_VOCAB, 5);
             tf_model_round(model, precision);
-            struct tf_run *whole = new_run(model, TF_RUN_SCORE, 1, LENGTH),
-                          *cached = new_run(model, TF_RUN_CACHE, 1, LENGTH);
+            struct tf_run *whole = small_run(model, TF_RUN_SCORE, 1, LENGTH),
+                          *cached = small_run(model, TF_RUN_CACHE, 1, LENGTH);
             tf_forward(whole, ids, 1, LENGTH, 0);
             tf_logits(whole, 0, LENGTH, logits[0]);
             tf_forward(cached, ids, 1, LENGTH, 0);
@@ -461,6 +467,7 @@ int main(void)
         cmocka_unit_test(threads_share_many_ids),
         cmocka_unit_test(frozen_tables_take_no_gradient),
         cmocka_unit_test(zero_keys_change_nothing),
+        cmocka_unit_test(scores_of_an_mlp),
         cmocka_unit_test(a_copied_cache_goes_on),
         cmocka_unit_test(refresh_shows_changed_weights),
         cmocka_unit_test(narrow_weights_give_the_bits_of_rounded_ones),

@@ -81,6 +81,30 @@ static void slice_softmax(void **unused)
     finish(&job, "b.tfck", TF_EFFECT_EXACT, "");
 }
 
+/* Units of an MLP have no norm to share: those of zero keys leave from anywhere. */
+static void slice_units(void **unused)
+{
+    struct job job;
+    struct tf_checkpoint to;
+
+    (void)unused;
+    gapped_file("z.tfck", "model.kind=transformer");
+    begin(&job, "z.tfck");
+    assert_ok(slice(&job, false, "layers.0.ffn[4:9,20:31]"), &err);
+    finish(&job, "b.tfck", TF_EFFECT_EXACT, "");
+    same_ffn_rows("z.tfck", 9, "b.tfck", 4, 11);
+    open_checkpoint(&to, "b.tfck");
+    assert_int_equal(to.config.model.ffn_tokens.items[0], 28);
+    assert_int_equal(to.config.model.qkv_tokens.count, 1);
+    assert_int_equal(to.config.model.qkv_tokens.items[0], 20); /* what it was, though not used */
+    assert_int_equal(to.lineage.events[1].row_count, 1);
+    tf_checkpoint_close(&to);
+    begin(&job, "z.tfck");
+    assert_ok(slice(&job, true, "layers.*.ffn[:16]"), &err);
+    finish(&job, "b.tfck", TF_EFFECT_CHANGED,
+           "layers.0.ffn: the key of token 32 is not zero, and so the token counts");
+}
+
 static void slice_keeps_step(void **unused)
 {
     struct job job;
@@ -212,6 +236,7 @@ int main(void)
         cmocka_unit_test(slice_effects),    cmocka_unit_test(slice_softmax),
         cmocka_unit_test(slice_keeps_step), cmocka_unit_test(slice_copies_chunks),
         cmocka_unit_test(undo_growth),      cmocka_unit_test(slice_refusals),
+        cmocka_unit_test(slice_units),
     };
 
     return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);

@@ -77,6 +77,23 @@ static void state_reads_back(void **unused)
     tf_free(again);
 }
 
+/* Keys of growth are there when they say something. */
+static void state_of_a_grown_model(void **unused)
+{
+    struct tf_state state = {.step = 9, .age = 4, .stages = 2, .began = 5, .best_loss = 1}, back;
+    struct tf_err err = {0};
+    char *text = print_state(&state);
+
+    (void)unused;
+    assert_string_equal(text, "step: 9\ntokens: 0\nupdates: 0\ndata_hash: 0\nbest_loss: 1\n"
+                              "best_step: 0\nage: 4\nstages: 2\nbegan: 5\nrecent: []\n");
+    assert_int_equal(tf_state_parse(&back, text, strlen(text), &err), TF_OK);
+    assert_int_equal(back.age, 4);
+    assert_int_equal(back.stages, 2);
+    assert_int_equal(back.began, 5);
+    tf_free(text);
+}
+
 static void empty_state(void **unused)
 {
     struct tf_state state;
@@ -110,6 +127,10 @@ static void damaged_states(void **unused)
     refuse_state("step: 1\n", "state:1:1: the key tokens is missing");
     refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nmore: 1\n",
                  "state:8:1: unknown key more");
+    refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nage: x\n",
+                 "state:8:6: age: expected an integer below 2^63, found \"x\"");
+    refuse_state("step: 1\n" REST "best_loss: none\nrecent: []\nbegan: 2\n",
+                 "state: began at step 2, but is at step 1");
     refuse_state("step: -1\n" REST "best_loss: none\nrecent: []\n",
                  "state:1:7: step: expected an integer below 2^63, found \"-1\"");
     /* t = updates + 1 would be 0, and AdamW divide by 1 - beta^0 */
@@ -138,6 +159,7 @@ static struct tf_event *add(struct tf_lineage *lineage)
     struct tf_event *event = tf_lineage_add(lineage, &err);
 
     assert_non_null(event);
+    event->flops = event->seconds = NAN;
     return event;
 }
 
@@ -170,6 +192,7 @@ static struct tf_lineage sample(void)
     strcpy(event->from, "00000000000000000000000000000001");
     event->steps = 3;
     event->tokens = UINT64_MAX;
+    event->flops = 1.5e20;
     return lineage;
 }
 
@@ -189,7 +212,8 @@ static const char sample_text[] = "- event: train\n"
                                   "- event: train\n"
                                   "  from: \"00000000000000000000000000000001\"\n"
                                   "  steps: 3\n"
-                                  "  tokens: 18446744073709551615\n";
+                                  "  tokens: 18446744073709551615\n"
+                                  "  flops: 1.5e20\n";
 
 static void prints_as(const struct tf_lineage *lineage, const char *expected)
 {
@@ -221,6 +245,55 @@ static void lineage_there_and_back(void **unused)
     prints_as(&copy, sample_text);
     tf_lineage_fini(&back);
     tf_lineage_fini(&copy);
+}
+
+/* Growths of other kinds than the first have keys of their own; files without them are read as
+ * before. */
+static void growths_of_all_kinds(void **unused)
+{
+    struct tf_lineage lineage;
+    struct tf_err err = {0};
+    const char *text = "- event: grow\n  from: \"\"\n  method: net2net\n  keys: zero\n"
+                       "  values: random\n  scale: keep\n  layers: [2, 4]\n  width: [16, 32]\n"
+                       "  place: middle\n  seed: 1\n  rows:\n    layers.0.attn.q: [16, 32]\n";
+
+    (void)unused;
+    assert_int_equal(tf_lineage_parse(&lineage, text, strlen(text), &err), TF_OK);
+    assert_string_equal(lineage.events[0].method, "net2net");
+    assert_string_equal(lineage.events[0].place, "middle");
+    assert_int_equal(lineage.events[0].layers[1], 4);
+    assert_int_equal(lineage.events[0].width[0], 16);
+    prints_as(&lineage, text);
+    tf_lineage_fini(&lineage);
+    assert_int_equal(tf_lineage_parse(&lineage, sample_text, strlen(sample_text), &err), TF_OK);
+    assert_string_equal(lineage.events[1].method, "tokens");
+    assert_int_equal(lineage.events[1].layers[1], 0);
+    assert_true(isnan(lineage.events[0].flops));
+    assert_true(isnan(lineage.events[2].seconds));
+    tf_lineage_fini(&lineage);
+}
+
+/* The sums over all training; what one stretch does not know, the whole does not. */
+static void spent(void **unused)
+{
+    struct tf_lineage lineage = sample();
+
+    (void)unused;
+    struct tf_spent all = tf_lineage_spent(&lineage);
+    assert_int_equal(all.steps, 503);
+    assert_true(all.tokens == UINT64_MAX); /* and not around the corner */
+    assert_true(isnan(all.flops));
+    lineage.events[0].flops = 1e18;
+    all = tf_lineage_spent(&lineage);
+    assert_true(all.flops == 1e18 + 1.5e20);
+    assert_true(isnan(all.seconds));
+    lineage.events[0].seconds = 2;
+    lineage.events[2].seconds = 0.5;
+    assert_true(tf_lineage_spent(&lineage).seconds == 2.5);
+    tf_lineage_fini(&lineage);
+    all = tf_lineage_spent(&lineage);
+    assert_int_equal(all.steps, 0);
+    assert_true(all.flops == 0);
 }
 
 static void empty_lineage(void **unused)
@@ -344,9 +417,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(state_as_text),
         cmocka_unit_test(state_reads_back),
+        cmocka_unit_test(state_of_a_grown_model),
         cmocka_unit_test(empty_state),
         cmocka_unit_test(damaged_states),
         cmocka_unit_test(lineage_there_and_back),
+        cmocka_unit_test(growths_of_all_kinds),
+        cmocka_unit_test(spent),
         cmocka_unit_test(empty_lineage),
         cmocka_unit_test(no_rows),
         cmocka_unit_test(edits),

@@ -132,7 +132,7 @@ static void test_set_scales(void **state)
     write_end(&at, "out.tfck");
     begin(&at, "out.tfck");
     for (int layer = 0; layer < 2; layer++)
-        for (int p = 0; p < TF_PATTENTIONS; p++)
+        for (int p = 0; p < TF_PROJECTIONS; p++)
             assert_true(at.from.shape.layer[layer].scale[p] == (p == TF_FFN ? 512 : 7));
     assert_true(tf_edit_find(&at.edit, "optim.m/layers.0.ffn.keys")->info.scale == 0);
     end(&at);
@@ -153,6 +153,7 @@ static void test_set_refused(void **state)
          "train.seed: expected an integer from 0 to 18446744073709551615, found \"x\""},
         {"model.ffn_tokens=7", TF_USAGE,
          "model.ffn_tokens: cannot be set: the tables say it; slice and append change them"},
+        {"model.kind=transformer", TF_USAGE, "model.kind: cannot be set: the tables say it"},
         {"model.num_layers=2", TF_USAGE, "model.num_layers: cannot be set: the tables say it"},
         {"model.ffn_scale=7", TF_USAGE,
          "model.ffn_scale: cannot be set: it is for new models; set 'layers.*.ffn.scale'"},
@@ -185,6 +186,35 @@ static void test_set_refused(void **state)
         TF_NOINPUT);
     assert_int_equal(tf_surgery_set(&at.edit, (const char *const[]){"norm.scale=5"}, 1, &err),
                      TF_NOINPUT);
+    end(&at);
+}
+
+static void test_set_transformer(void **state)
+{
+    static const struct {
+        const char *text;
+        enum tf_effect effect;
+        const char *why;
+    } cases[] = {
+        {"model.norm_activation=softmax", TF_EFFECT_EXACT, ""},
+        {"model.rotary_base=5e4", TF_EFFECT_CHANGED, "model.rotary_base is another"},
+    };
+    struct operation at;
+
+    (void)state;
+    tiny_file("t.tfck", "model.kind=transformer", true);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        begin(&at, "t.tfck");
+        assert_ok(tf_surgery_set(&at.edit, &cases[i].text, 1, &err), &err);
+        assert_string_equal(at.edit.verb, "set");
+        assert_int_equal(at.edit.effect, cases[i].effect);
+        assert_string_equal(at.edit.why, cases[i].why);
+        end(&at);
+    }
+    begin(&at, "t.tfck");
+    assert_int_equal(
+        tf_surgery_set(&at.edit, (const char *const[]){"layers.*.ffn.scale=5"}, 1, &err), TF_USAGE);
+    assert_string_equal(err.text, "layers.*.ffn.scale: cannot be set: a transformer has no scales");
     end(&at);
 }
 
@@ -449,14 +479,15 @@ static void test_repack(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set_harmless),   cmocka_unit_test(test_set_length),
-        cmocka_unit_test(test_set_function),   cmocka_unit_test(test_set_same),
-        cmocka_unit_test(test_set_scales),     cmocka_unit_test(test_set_refused),
-        cmocka_unit_test(test_drop_optimizer), cmocka_unit_test(test_drop_moment),
-        cmocka_unit_test(test_drop_buffer),    cmocka_unit_test(test_drop_refused),
-        cmocka_unit_test(test_cast_exact),     cmocka_unit_test(test_cast_rounds),
-        cmocka_unit_test(test_cast_moments),   cmocka_unit_test(test_cast_overflow),
-        cmocka_unit_test(test_cast_rows),      cmocka_unit_test(test_repack),
+        cmocka_unit_test(test_set_harmless),    cmocka_unit_test(test_set_length),
+        cmocka_unit_test(test_set_function),    cmocka_unit_test(test_set_same),
+        cmocka_unit_test(test_set_scales),      cmocka_unit_test(test_set_refused),
+        cmocka_unit_test(test_set_transformer), cmocka_unit_test(test_drop_optimizer),
+        cmocka_unit_test(test_drop_moment),     cmocka_unit_test(test_drop_buffer),
+        cmocka_unit_test(test_drop_refused),    cmocka_unit_test(test_cast_exact),
+        cmocka_unit_test(test_cast_rounds),     cmocka_unit_test(test_cast_moments),
+        cmocka_unit_test(test_cast_overflow),   cmocka_unit_test(test_cast_rows),
+        cmocka_unit_test(test_repack),
     };
 
     return cmocka_run_group_tests(tests, enter_scratch, leave_scratch);

@@ -37,9 +37,9 @@ static void agrees_with_plain_sum(void **unused)
     make_corpus(&corpus, 1000); /* 62 windows of 16 and 8 more */
     measure(&usage, tiny.model, &corpus);
     assert_int_equal(usage.positions, 1000);
-    assert_int_equal(usage.count, 2 * TF_PATTENTIONS);
-    assert_string_equal(usage.groups[TF_PATTENTIONS + TF_FFN].name, "layers.1.ffn");
-    assert_int_equal(usage.groups[TF_PATTENTIONS + TF_FFN].tokens, 40);
+    assert_int_equal(usage.count, 2 * TF_PROJECTIONS);
+    assert_string_equal(usage.groups[TF_PROJECTIONS + TF_FFN].name, "layers.1.ffn");
+    assert_int_equal(usage.groups[TF_PROJECTIONS + TF_FFN].tokens, 40);
 
     double sums[40] = {0};
     assert_ok(tf_run_new(&run, tiny.model, TF_RUN_TRAIN, 1, 16, &err), &err);
@@ -79,7 +79,7 @@ static void scores_make_the_output(void **unused)
     make_corpus(&corpus, 64);
     measure(&before, tiny.model, &corpus);
     /* A token without a value gives nothing; one without a key gets nothing. */
-    const struct tf_pattention *ffn = &tiny.model->layers[1].at[TF_FFN];
+    const struct tf_projection *ffn = &tiny.model->layers[1].at[TF_FFN];
     memset(tf_table_row(ffn->values, 3), 0, ffn->values->cols * sizeof(float));
     memset(tf_table_row(ffn->keys, 5), 0, ffn->keys->cols * sizeof(float));
     measure(&after, tiny.model, &corpus);
@@ -90,6 +90,31 @@ static void scores_make_the_output(void **unused)
                         20 * sizeof(double));
     tf_usage_fini(&before);
     tf_usage_fini(&after);
+    free(corpus.tokens);
+    tiny_free(&tiny);
+}
+
+/* Of a transformer, the units of each layer's MLP alone. */
+static void of_a_transformer(void **unused)
+{
+    struct tiny tiny;
+    struct tf_corpus corpus = {0};
+    struct tf_usage usage;
+
+    (void)unused;
+    tiny_make(&tiny, "model.kind=transformer", false);
+    const struct tf_projection *mlp = &tiny.model->layers[1].at[TF_FFN];
+    memset(tf_table_row(mlp->keys, 7), 0, mlp->keys->cols * sizeof(float));
+    make_corpus(&corpus, 100);
+    measure(&usage, tiny.model, &corpus);
+    assert_int_equal(usage.count, 2);
+    assert_string_equal(usage.groups[0].name, "layers.0.ffn");
+    assert_int_equal(usage.groups[0].tokens, 44);
+    assert_string_equal(usage.groups[1].name, "layers.1.ffn");
+    assert_int_equal(usage.groups[1].tokens, 40);
+    for (size_t j = 0; j < 40; j++)
+        assert_int_equal(usage.groups[1].contribution[j] > 0, j != 7);
+    tf_usage_fini(&usage);
     free(corpus.tokens);
     tiny_free(&tiny);
 }
@@ -222,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_plain_sum),
         cmocka_unit_test(scores_make_the_output),
+        cmocka_unit_test(of_a_transformer),
         cmocka_unit_test(same_at_any_threads),
         cmocka_unit_test(parsing),
         cmocka_unit_test(choosing),

@@ -22,7 +22,7 @@ static const char tiny_yaml[] =
     " proj_tokens: 12, ffn_tokens: [44, 40], seq_length: 16}\n";
 
 /* Weights as training would leave them, large enough to matter; moments that are all different.
- * `set` may be NULL. */
+ * `set` ("key=value", several with ';' between them) may be NULL. */
 static inline void tiny_make(struct tiny *tiny, const char *set, bool train)
 {
     struct tf_err err;
@@ -32,8 +32,11 @@ static inline void tiny_make(struct tiny *tiny, const char *set, bool train)
     assert_ok(tf_config_init(&tiny->config, &err), &err);
     assert_ok(tf_config_parse(&tiny->config, "tiny", tiny_yaml, strlen(tiny_yaml), TF_CONFIG, &err),
               &err);
-    if (set)
-        assert_ok(tf_config_set(&tiny->config, set, &err), &err);
+    for (; set; set = strchr(set, ';') ? strchr(set, ';') + 1 : NULL) {
+        char one[256];
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(set, ";"), set);
+        assert_ok(tf_config_set(&tiny->config, one, &err), &err);
+    }
     assert_ok(tf_tokenizer_init(&tiny->tokenizer, "bytes", "<|endoftext|>", &err), &err);
     assert_ok(tf_shape_init(&shape, &tiny->config, tiny->tokenizer.size, &err), &err);
     assert_ok(tf_model_new(&tiny->model, &shape, train, &err), &err);

@@ -53,8 +53,10 @@ static inline void twin_activate(enum tf_norm norm, double scale, size_t n, doub
 {
     if (norm == TF_SOFTMAX)
         twin_softmax(n, a);
-    for (size_t i = 0; i < n && norm == TF_GELU_L2_NORM; i++)
+    for (size_t i = 0; i < n && (norm == TF_GELU_L2_NORM || norm == TF_GELU); i++)
         a[i] = twin_gelu(a[i]);
+    if (norm == TF_GELU)
+        return;
     const double squares = twin_dot(n, a, a);
     const double rate = norm == TF_SOFTMAX ? scale : squares > 0 ? sqrt(scale / squares) : 0;
     for (size_t i = 0; i < n; i++)
@@ -64,18 +66,22 @@ static inline void twin_activate(enum tf_norm norm, double scale, size_t n, doub
 struct twin_tokens {
     size_t N, C;
     double scale;
-    const double *keys, *values;
+    const double *keys, *values; /* values NULL: a matrix */
 };
 
-/* y += pattention(x) */
-static inline void twin_pattention(enum tf_norm norm, const struct twin_tokens *with, size_t rows,
-                                   const double *x, double *y)
+/* y += projection(x) */
+static inline void twin_project(enum tf_norm norm, const struct twin_tokens *with, size_t rows,
+                                const double *x, double *y)
 {
     const size_t N = with->N, C = with->C;
     double *s = twin_new(N);
     for (size_t r = 0; r < rows; r++) {
         for (size_t n = 0; n < N; n++)
             s[n] = twin_dot(C, x + r * C, with->keys + n * C);
+        for (size_t n = 0; !with->values && n < N; n++)
+            y[r * N + n] += s[n];
+        if (!with->values)
+            continue;
         twin_activate(norm, with->scale, N, s);
         for (size_t n = 0; n < N; n++)
             for (size_t c = 0; c < C; c++)

@@ -1,20 +1,29 @@
-/* Pattention against its naive twin, forward and backward, for all three normalisations. */
+/* Projections against their naive twin, forward and backward: Pattentions of all three
+ * normalisations, an MLP, and a matrix. */
 #include "twin.h"
 
 #include "nn/attention.h"
 
 #include <omp.h>
 
+/* What a projection can be, beyond the values of enum tf_norm. */
+enum { MATRIX = TF_GELU + 1 };
+
+static const char *form_name(int form)
+{
+    return form == MATRIX ? "matrix" : tf_norm_name((enum tf_norm)form);
+}
+
 /* One layer, its input x, and g = dL/dy of L = sum(g y). */
 struct fixture {
     enum tf_norm norm;
     size_t rows, N, C;
     struct tf_table keys, values;
-    struct tf_pattention layer;
-    struct tf_pattention_pack pack;
+    struct tf_projection layer;
+    struct tf_projection_pack pack;
     struct tf_matrix x, y, g, dx;
     struct tf_scores scores;
-    struct tf_pattention_back back;
+    struct tf_projection_back back;
     float *packed_g, *packed_x;
     struct tf_scratch scratch;
     struct tf_arena memory;
@@ -36,10 +45,10 @@ static void take_all(struct fixture *f)
     struct tf_matrix *const all[] = {&f->x, &f->y, &f->g, &f->dx};
     for (size_t i = 0; i < 4; i++) /* strides of all kinds */
         *all[i] = (struct tf_matrix){take(f, rows, C + i), C + i};
-    f->pack = (struct tf_pattention_pack){.keys = take(f, 1, tf_pattention_pack_size(N, C)),
-                                          .values = take(f, 1, tf_pattention_pack_size(N, C))};
+    f->pack = (struct tf_projection_pack){.keys = take(f, 1, tf_projection_pack_size(N, C)),
+                                          .values = take(f, 1, tf_projection_pack_size(N, C))};
     f->scores = (struct tf_scores){{take(f, rows, N + 3), N + 3}, take(f, rows, 2)};
-    f->back = (struct tf_pattention_back){take(f, 1, tf_left_size(rows, N)),
+    f->back = (struct tf_projection_back){take(f, 1, tf_left_size(rows, N)),
                                           take(f, 1, tf_left_size(rows, N)), rows};
     f->packed_g = take(f, 1, tf_packed_size(rows, C));
     f->packed_x = take(f, 1, tf_packed_size(rows, C));
@@ -53,9 +62,12 @@ static void fill(float *to, size_t rows, size_t cols, size_t stride, float size,
         to[i / cols * stride + i % cols] = size * noise(seed * 100003 + i);
 }
 
-/* Random numbers everywhere; a scale that is not the count. */
-static void begin(struct fixture *f, enum tf_norm norm, size_t rows, size_t N, size_t C)
+/* Random numbers everywhere; a scale that is not the count. A matrix is square. */
+static void begin(struct fixture *f, int form, size_t rows, size_t N, size_t C)
 {
+    const enum tf_norm norm = form == MATRIX ? TF_GELU : (enum tf_norm)form;
+    if (form == MATRIX)
+        N = C;
     *f = (struct fixture){.norm = norm, .rows = rows, .N = N, .C = C};
     f->keys = f->values = (struct tf_table){
         .rows = N, .cols = C, .stride = tf_table_stride(C), .scale = 1.7 * (double)N};
@@ -63,7 +75,7 @@ static void begin(struct fixture *f, enum tf_norm norm, size_t rows, size_t N, s
     take_all(f);
     assert_ok(tf_arena_alloc(&f->memory, "fixture", &err), &err);
     take_all(f);
-    f->layer = (struct tf_pattention){&f->keys, &f->values};
+    f->layer = (struct tf_projection){&f->keys, form == MATRIX ? NULL : &f->values};
     fill(f->keys.value, N, C, f->keys.stride, 1, 1);
     fill(f->values.value, N, C, f->values.stride, 1, 2);
     fill(f->x.at, rows, C, f->x.stride, 1, 3);
@@ -78,13 +90,13 @@ static void answer(struct fixture *f, struct tf_matrix y, struct tf_matrix resid
 {
 #pragma omp parallel
     {
-        tf_pattention_pack(&f->pack, &f->layer);
+        tf_projection_pack(&f->pack, &f->layer);
 #pragma omp barrier
         const struct tf_blocks blocks = tf_row_blocks(f->rows);
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < blocks.count; i++) {
             const size_t first = tf_block_start(&blocks, i);
-            tf_pattention_forward(&f->layer, f->norm, &f->pack,
+            tf_projection_forward(&f->layer, f->norm, &f->pack,
                                   tf_block_start(&blocks, i + 1) - first, tf_rows_from(f->x, first),
                                   tf_rows_from(y, first), tf_rows_from(residual, first),
                                   tf_scores_from(kept, first), tf_scratch_piece(&f->scratch));
@@ -102,7 +114,7 @@ static void backward(struct fixture *f, bool add)
 {
 #pragma omp parallel
     {
-        tf_pattention_pack_back(&f->pack, &f->layer);
+        tf_projection_pack_back(&f->pack, &f->layer);
         tf_pack(f->packed_g, tf_view(f->g.at, f->g.stride), f->rows, f->C);
         tf_pack(f->packed_x, tf_view(f->x.at, f->x.stride), f->rows, f->C);
 #pragma omp barrier
@@ -110,12 +122,12 @@ static void backward(struct fixture *f, bool add)
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < blocks.count; i++) {
             const size_t first = tf_block_start(&blocks, i);
-            tf_pattention_backward(
+            tf_projection_backward(
                 &f->layer, f->norm, &f->pack, first, tf_block_start(&blocks, i + 1) - first,
                 tf_rows_from(f->g, first), tf_rows_from(f->dx, first), add,
                 tf_scores_from(f->scores, first), &f->back, tf_scratch_piece(&f->scratch));
         }
-        tf_pattention_gradients(&f->layer, &f->back, f->packed_g, f->packed_x, add);
+        tf_projection_gradients(&f->layer, &f->back, f->packed_g, f->packed_x, add);
     }
 }
 
@@ -132,7 +144,7 @@ static struct twin twin_of(const struct fixture *f)
         .x = twin_copy(f->x.at, f->rows, f->C, f->x.stride),
         .g = twin_copy(f->g.at, f->rows, f->C, f->g.stride),
         .keys = twin_copy(f->keys.value, f->N, f->C, f->keys.stride),
-        .values = twin_copy(f->values.value, f->N, f->C, f->values.stride),
+        .values = f->layer.values ? twin_copy(f->values.value, f->N, f->C, f->values.stride) : NULL,
         .y = twin_new(f->rows * f->C),
     };
 }
@@ -151,7 +163,7 @@ static double product(const void *with)
     const struct fixture *f = twin->f;
     const struct twin_tokens tokens = {f->N, f->C, f->keys.scale, twin->keys, twin->values};
     memset(twin->y, 0, f->rows * f->C * sizeof(double));
-    twin_pattention(f->norm, &tokens, f->rows, twin->x, twin->y);
+    twin_project(f->norm, &tokens, f->rows, twin->x, twin->y);
     return twin_dot(f->rows * f->C, twin->g, twin->y);
 }
 
@@ -159,14 +171,14 @@ static void check_forward(void)
 {
     static const size_t shapes[][3] = {{1, 1, 1},    {1, 40, 16},  {3, 5, 4},  {31, 33, 19},
                                        {14, 16, 32}, {230, 70, 9}, {5, 3, 300}};
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+    for (int form = TF_L2_NORM_GELU; form <= MATRIX; form++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             struct fixture f;
-            begin(&f, norm, shapes[i][0], shapes[i][1], shapes[i][2]);
+            begin(&f, form, shapes[i][0], shapes[i][1], shapes[i][2]);
             struct twin twin = twin_of(&f);
             product(&twin);
             forward(&f);
-            assert_close(tf_norm_name(norm), f.y.at, f.y.stride, twin.y, f.rows, f.C, 1e-5);
+            assert_close(form_name(form), f.y.at, f.y.stride, twin.y, f.rows, f.C, 1e-5);
             twin_fini(&twin);
             tf_arena_fini(&f.memory);
         }
@@ -178,16 +190,17 @@ static void forward_equals_the_naive_twin(void **state)
     each_kernel(check_forward);
 }
 
-static void check_backward_shape(enum tf_norm norm, size_t rows, size_t N, size_t C, size_t step)
+static void check_backward_shape(int form, size_t rows, size_t N, size_t C, size_t step)
 {
     struct fixture f;
-    begin(&f, norm, rows, N, C);
+    begin(&f, form, rows, N, C);
+    N = f.N;
     memset(f.x.at + (rows - 1) / 2 * f.x.stride, 0,
            C * sizeof(float)); /* a row whose scores are all zero */
     struct twin twin = twin_of(&f);
     forward(&f);
     backward(&f, false);
-    if (norm == TF_SOFTMAX) {
+    if (form >= TF_SOFTMAX) {
         assert_slopes("dx", f.dx.at, f.dx.stride, product, &twin, twin.x, rows, C, step);
     } else { /* the twin has no slope at a row of zeros: zero_scores_give_zeros looks at that */
         const size_t half = (rows - 1) / 2, rest = half + 1;
@@ -196,19 +209,21 @@ static void check_backward_shape(enum tf_norm norm, size_t rows, size_t N, size_
                       twin.x + rest * C, rows - rest, C, step);
     }
     assert_slopes("dK", f.keys.grad, f.keys.stride, product, &twin, twin.keys, N, C, step);
-    assert_slopes("dV", f.values.grad, f.values.stride, product, &twin, twin.values, N, C, step);
+    if (twin.values)
+        assert_slopes("dV", f.values.grad, f.values.stride, product, &twin, twin.values, N, C,
+                      step);
     twin_fini(&twin);
     tf_arena_fini(&f.memory);
 }
 
 static void check_backward(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
-        check_backward_shape(norm, 3, 2, 2, 1);
-        check_backward_shape(norm, 5, 7, 6, 1);
-        check_backward_shape(norm, 31, 33, 19, 37);
-        check_backward_shape(norm, 7, 50, 40, 211);
-        check_backward_shape(norm, 130, 17, 5, 53);
+    for (int form = TF_L2_NORM_GELU; form <= MATRIX; form++) {
+        check_backward_shape(form, 3, 2, 2, 1);
+        check_backward_shape(form, 5, 7, 6, 1);
+        check_backward_shape(form, 31, 33, 19, 37);
+        check_backward_shape(form, 7, 50, 40, 211);
+        check_backward_shape(form, 130, 17, 5, 53);
     }
 }
 
@@ -292,14 +307,14 @@ static void zero_scores_give_zeros(void **state)
 /* Scores far apart: softmax neither overflows nor gives NaN, and GELU's far tails are silent. */
 static void check_large_scores(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+    for (int form = TF_L2_NORM_GELU; form <= MATRIX; form++) {
         struct fixture f;
-        begin(&f, norm, 6, 21, 18);
+        begin(&f, form, 6, 21, 18);
         fill(f.keys.value, f.N, f.C, f.keys.stride, 1000, 1);
         struct twin twin = twin_of(&f);
         product(&twin);
         forward(&f);
-        assert_close(tf_norm_name(norm), f.y.at, f.y.stride, twin.y, f.rows, f.C, 2e-4);
+        assert_close(form_name(form), f.y.at, f.y.stride, twin.y, f.rows, f.C, 2e-4);
         backward(&f, false);
         for (size_t i = 0; i < f.rows * f.C; i++)
             assert_true(isfinite(f.dx.at[i / f.C * f.dx.stride + i % f.C]));
@@ -317,9 +332,9 @@ static void large_scores_stay_finite(void **state)
 /* Inference without stored scores gives the bits of training; a residual is added last. */
 static void check_inference(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++) {
+    for (int form = TF_L2_NORM_GELU; form <= MATRIX; form++) {
         struct fixture f;
-        begin(&f, norm, 101, 37, 18);
+        begin(&f, form, 101, 37, 18);
         forward(&f);
         answer(&f, f.dx, f.g, (struct tf_scores){none, NULL});
         for (size_t r = 0; r < f.rows; r++)
@@ -336,16 +351,19 @@ static void inference_gives_the_same_bits(void **state)
     each_kernel(check_inference);
 }
 
-/* A few rows in three steps, into y. */
+/* A few rows in three steps, or a matrix in one, into y. */
 static void answer_few(struct fixture *f, struct tf_matrix residual)
 {
 #pragma omp parallel
     {
-        tf_pattention_ask(&f->layer, &f->pack, f->rows, f->x, f->scores.a);
+        if (f->layer.values) {
+            tf_projection_ask(&f->layer, &f->pack, f->rows, f->x, f->scores.a);
 #pragma omp barrier
-        tf_pattention_activate(&f->layer, f->norm, &f->pack, f->rows, f->scores.a);
+            tf_projection_activate(&f->layer, f->norm, &f->pack, f->rows, f->scores.a);
+        }
 #pragma omp barrier
-        tf_pattention_answer(&f->layer, &f->pack, f->rows, f->scores.a, f->y, residual);
+        tf_projection_answer(&f->layer, &f->pack, f->rows, f->layer.values ? f->scores.a : f->x,
+                             f->y, residual);
     }
 }
 
@@ -370,10 +388,10 @@ static void check_few_rows_of(struct fixture *f, struct tf_matrix residual)
 
 static void check_few_rows(void)
 {
-    for (enum tf_norm norm = TF_L2_NORM_GELU; norm <= TF_SOFTMAX; norm++)
+    for (int form = TF_L2_NORM_GELU; form <= MATRIX; form++)
         for (size_t rows = 1; rows <= 16; rows++) {
             struct fixture f; /* many tokens or few, wide or narrow */
-            begin(&f, norm, rows, rows % 2 ? 301 : 5, rows % 3 ? 130 : 3);
+            begin(&f, form, rows, rows % 2 ? 301 : 5, rows % 3 ? 130 : 3);
             check_few_rows_of(&f, none);
             check_few_rows_of(&f, f.g);
             tf_arena_fini(&f.memory);
@@ -429,10 +447,10 @@ static void gradients_add_up_and_frozen_ones_rest(void **state)
 }
 
 /* Everything of one pass, with so many threads: many rows or many tokens. */
-static void run_threads(struct fixture *f, enum tf_norm norm, bool many, int threads)
+static void run_threads(struct fixture *f, int form, bool many, int threads)
 {
     omp_set_num_threads(threads);
-    begin(f, norm, many ? 131 : 3, many ? 45 : 600, 40);
+    begin(f, form, many ? 131 : 3, many ? 45 : 600, 40);
     forward(f);
     backward(f, false);
 }
@@ -441,11 +459,11 @@ static void threads_do_not_show(void **state)
 {
     (void)state;
     const int before = omp_get_max_threads();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 2 * (MATRIX + 1); i++) {
         struct fixture one, more;
-        run_threads(&one, (enum tf_norm)(i / 2), i % 2, 1);
+        run_threads(&one, i / 2, i % 2, 1);
         for (int threads = 2; threads <= 3; threads++) {
-            run_threads(&more, (enum tf_norm)(i / 2), i % 2, threads);
+            run_threads(&more, i / 2, i % 2, threads);
             assert_memory_equal(one.y.at, more.y.at, one.rows * one.y.stride * sizeof(float));
             assert_memory_equal(one.dx.at, more.dx.at, one.rows * one.dx.stride * sizeof(float));
             assert_memory_equal(one.keys.grad, more.keys.grad,
@@ -465,6 +483,7 @@ static void names_are_the_papers(void **state)
     assert_string_equal(tf_norm_name(TF_L2_NORM_GELU), "l2_norm_gelu");
     assert_string_equal(tf_norm_name(TF_GELU_L2_NORM), "gelu_l2_norm");
     assert_string_equal(tf_norm_name(TF_SOFTMAX), "softmax");
+    assert_string_equal(tf_norm_name(TF_GELU), "gelu");
 }
 
 int main(void)
