@@ -144,19 +144,22 @@ static void json_text(struct tf_json *json, const char *key, const char *text)
         tf_json_null(json, key);
 }
 
-/* null: what the method, or the growth, does not use. */
-static void json_options(struct tf_json *json, const struct tf_grow_options *options)
+/* null: what the growth does not use. */
+static void json_options(struct tf_json *json, const struct tf_growth *growth,
+                         const struct tf_grow_options *options)
 {
-    const bool tokens = options->method == TF_GROW_TOKENS;
+    const bool widens = options->method != TF_GROW_TOKENS && !growth->depth_only;
+    const bool tokens = !widens && !growth->depth_only;
+    const bool scaled = tokens && growth->before.kind == TF_TOKENFORMER;
 
     tf_json_string(json, "method", tf_grow_method_name(options->method));
     json_text(json, "keys", tokens ? tf_row_init_name(options->keys) : NULL);
     json_text(json, "values", tokens ? tf_row_init_name(options->values) : NULL);
-    json_text(json, "scale", tokens ? tf_grow_scale_name(options->scale) : NULL);
-    if (tokens)
-        tf_json_null(json, "noise");
-    else
+    json_text(json, "scale", scaled ? tf_grow_scale_name(options->scale) : NULL);
+    if (widens)
         tf_json_real(json, "noise", options->noise);
+    else
+        tf_json_null(json, "noise");
     tf_json_uint(json, "seed", options->seed);
     json_text(json, "place", options->add_layers ? tf_grow_place_name(options->place) : NULL);
 }
@@ -176,7 +179,7 @@ static void print_json(FILE *file, const struct tf_grow_report *report)
     tf_json_string(&json, "schema", "tf-grow/1");
     json_text(&json, "input", report->input);
     json_text(&json, "output", report->output);
-    json_options(&json, report->options);
+    json_options(&json, report->growth, report->options);
     json_size(&json, report->growth);
     json_layers(&json, report->growth);
     json_pair(&json, "parameters", report->parameters_before, report->parameters_after);

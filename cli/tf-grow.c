@@ -93,20 +93,23 @@ static enum tf_code read_options(struct tf_grow_options *how, const struct tf_co
 static enum tf_code check_method(struct tf_err *err)
 {
     const bool tokens = given.method == TF_GROW_TOKENS;
-    const char *strange = given.keys >= 0     ? "keys"
-                          : given.values >= 0 ? "values"
-                          : given.scale >= 0  ? "scale"
-                                              : NULL;
+    const bool targets = given.qkv || given.proj || given.ffn;
+    const char *rows = given.keys >= 0     ? "keys"
+                       : given.values >= 0 ? "values"
+                       : given.scale >= 0  ? "scale"
+                                           : NULL;
 
     if (tokens && given.noise >= 0)
         return tf_fail(err, TF_USAGE, "--noise is for the methods net2net and hyperclone");
-    if (!tokens && strange)
-        return tf_fail(err, TF_USAGE, "--%s is for the method tokens", strange);
+    if (!tokens && rows)
+        return tf_fail(err, TF_USAGE, "--%s is for the method tokens", rows);
     if (given.at >= 0 && !given.add_layers)
         return tf_fail(err, TF_USAGE, "--at is for --add-layers");
-    if (tokens && !given.qkv && !given.proj && !given.ffn && !given.add_layers && !given.width)
+    if (tokens && !targets && !given.add_layers && !given.width)
         return tf_fail(err, TF_USAGE,
                        "nothing to grow: give --qkv, --proj, --ffn, --add-layers or --width");
+    if (tokens && !targets && rows)
+        return tf_fail(err, TF_USAGE, "--%s is for --qkv, --proj and --ffn", rows);
     return TF_OK;
 }
 
@@ -206,6 +209,10 @@ static bool has_moments(const struct tf_checkpoint *from)
     return false;
 }
 
+/* Bytes that a table takes in a file besides its rows, at most: its frame's ends, what the
+ * directory says of it, a line of the lineage. */
+enum { BESIDES_ROWS = 256 };
+
 /* Parameters; bytes of the file, of which those that are new count before compression. Old tables
  * are copied by chunks, but for a wider model, whose tables are all made anew. */
 static void count(struct tf_grow_report *report, const struct tf_checkpoint *from,
@@ -216,10 +223,10 @@ static void count(struct tf_grow_report *report, const struct tf_checkpoint *fro
     report->parameters_before = tf_model_parameters(before);
     report->parameters_after = tf_model_parameters(after);
     report->bytes_before = tf_store_file_size(from->store);
-    uint64_t made = report->parameters_after - (tokens ? report->parameters_before : 0);
-    if (tokens && has_moments(from))
-        made *= 3;
-    report->bytes_after = report->bytes_before + made * sizeof(float);
+    const uint64_t made = report->parameters_after - (tokens ? report->parameters_before : 0),
+                   copies = tokens && has_moments(from) ? 3 : 1;
+    report->bytes_after =
+        report->bytes_before + copies * (made * sizeof(float) + after->table_count * BESIDES_ROWS);
     report->memory = largest_table(after, tokens) + (tokens ? 0 : largest_table(before, false));
 }
 
@@ -298,9 +305,12 @@ static enum tf_code grow(const struct tf_common *common, const struct tf_checkpo
     return code ? code : tf_grow_report_print(common, report, err);
 }
 
-static void tell_options(const struct tf_common *common, const struct tf_grow_options *how)
+static void tell_options(const struct tf_common *common, const struct tf_growth *growth,
+                         const struct tf_grow_options *how)
 {
-    if (how->method == TF_GROW_TOKENS)
+    if (growth->depth_only)
+        tf_ui_verbose(&program, common, "new layers, seed %" PRIu64, how->seed);
+    else if (how->method == TF_GROW_TOKENS)
         tf_ui_verbose(&program, common, "keys %s, values %s, scale %s, seed %" PRIu64,
                       tf_row_init_name(how->keys), tf_row_init_name(how->values),
                       tf_grow_scale_name(how->scale), how->seed);
@@ -326,7 +336,7 @@ static enum tf_code run(const struct tf_common *common, const char *input, struc
     if (!code)
         code = tf_grow_plan(&growth, &from.shape, &how, err);
     if (!code)
-        tell_options(common, &how);
+        tell_options(common, &growth, &how);
     if (!code && common->output)
         code = tf_out_check(common->output, common->force, err);
     if (!code)

@@ -135,25 +135,36 @@ static enum tf_code freeze_tables(struct tf_model *model, const char *pattern, s
     return found ? TF_OK : tf_fail(err, TF_CONFIG, "train.freeze: no table is called %s", pattern);
 }
 
+static bool is_old(const char *pattern)
+{
+    return !strcmp(pattern, "old-tokens");
+}
+
+bool tf_aging_spares_old(const struct tf_config *config)
+{
+    const struct tf_strings *patterns = &config->train.freeze;
+    for (size_t i = 0; i < patterns->count; i++)
+        if (is_old(patterns->items[i]))
+            return true;
+    return false;
+}
+
 enum tf_code tf_aging_freeze(struct tf_model *model, const struct tf_config *config,
                              const struct tf_lineage *lineage, uint64_t age, struct tf_err *err)
 {
     const struct tf_strings *patterns = &config->train.freeze;
     const size_t at = last_growth(lineage);
     const bool has_old = at < lineage->count && appends(&lineage->events[at]);
-    bool old = age < config->grow.freeze_steps;
-    enum tf_code code = TF_OK;
+    const bool spared = tf_aging_spares_old(config);
+    enum tf_code code = spared ? check_old(config, lineage, err) : TF_OK;
     for (size_t i = 0; i < model->table_count; i++) {
         model->tables[i].frozen = false;
         model->tables[i].frozen_rows = 0;
     }
-    for (size_t i = 0; !code && i < patterns->count; i++) {
-        const bool named = !strcmp(patterns->items[i], "old-tokens");
-        code =
-            named ? check_old(config, lineage, err) : freeze_tables(model, patterns->items[i], err);
-        old |= named;
-    }
-    if (!code && old && has_old)
+    for (size_t i = 0; !code && i < patterns->count; i++)
+        if (!is_old(patterns->items[i]))
+            code = freeze_tables(model, patterns->items[i], err);
+    if (!code && has_old && (spared || age < config->grow.freeze_steps))
         freeze_old(model);
     return code;
 }

@@ -16,6 +16,8 @@ bool tf_aging_fresh(const struct tf_lineage *lineage);
  * lineage is not of this model. */
 TF_MUST_USE enum tf_code tf_aging_mark(struct tf_model *model, const struct tf_lineage *lineage,
                                        struct tf_err *err);
+/* Does train.freeze name old-tokens? */
+bool tf_aging_spares_old(const struct tf_config *config);
 /* After tf_aging_mark: freezes what train.freeze names, and old tokens until grow.freeze_steps. To
  * be called again when those are over. TF_CONFIG: train.freeze cannot be. */
 TF_MUST_USE enum tf_code tf_aging_freeze(struct tf_model *model, const struct tf_config *config,

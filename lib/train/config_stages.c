@@ -177,7 +177,6 @@ enum tf_code tf_stages_check(const struct tf_config *config, struct tf_err *err)
 
     for (size_t i = 0; i < stages->count; i++) {
         const struct tf_stage *stage = &stages->items[i];
-        const struct tf_grow_options how = tf_stage_options(config, i);
         if (stage->at >= config->train.steps)
             return tf_fail(err, TF_CONFIG, "grow.stages: at %ju is not below train.steps %ju",
                            (uintmax_t)stage->at, (uintmax_t)config->train.steps);
@@ -186,11 +185,6 @@ enum tf_code tf_stages_check(const struct tf_config *config, struct tf_err *err)
                            "grow.stages: at %ju comes after at %ju; each stage is later than the "
                            "one before it",
                            (uintmax_t)stage->at, (uintmax_t)stages->items[i - 1].at);
-        if (how.keys == TF_INIT_ZERO && how.values == TF_INIT_ZERO)
-            return tf_fail(err, TF_CONFIG,
-                           "grow.stages: at %ju: zero values with zero keys never learn: the "
-                           "gradient of each is zero while the other is",
-                           (uintmax_t)stage->at);
     }
     return TF_OK;
 }

@@ -181,10 +181,16 @@ static enum tf_code apply(struct tf_growth *growth, const struct tf_grow_options
     for (uint64_t layer = 0; !code && layer < layers; layer++)
         if (chosen[layer])
             code = apply_targets(growth, layer, targets, options, err);
-    if (!code && !options->add_layers && is_same(&growth->before, &growth->after))
+    growth->depth_only = is_same(&growth->before, &growth->after);
+    if (!code && growth->depth_only && !options->add_layers)
         code = tf_fail(err, TF_USAGE, "nothing to grow: no target is above what is there");
     tf_free(chosen);
     return code;
+}
+
+static bool has_targets(const struct tf_grow_options *options)
+{
+    return options->qkv.kind || options->proj.kind || options->ffn.kind;
 }
 
 /* What the kind of model has, and the method can do. */
@@ -204,6 +210,9 @@ static enum tf_code check_method(const struct tf_shape *shape,
         return tf_fail(err, TF_USAGE,
                        "a transformer's q, k, v and o are matrices, which have no tokens: of "
                        "tokens, only those of ffn can grow");
+    if (!widens && options->layers && !has_targets(options))
+        return tf_fail(err, TF_USAGE, "layers '%s': nothing is said of how their tokens grow",
+                       options->layers);
     if (widens && !(options->noise >= 0 && isfinite(options->noise)))
         return tf_fail(err, TF_USAGE, "noise %g: a share from 0 on is needed", options->noise);
     return TF_OK;
@@ -214,10 +223,9 @@ static enum tf_code check_method(const struct tf_shape *shape,
 static enum tf_code check_alive(const struct tf_shape *shape, const struct tf_grow_options *options,
                                 struct tf_err *err)
 {
-    const bool tokens = options->qkv.kind || options->proj.kind || options->ffn.kind;
-
-    if (options->method == TF_GROW_TOKENS && tokens && options->keys == TF_INIT_ZERO &&
-        options->values == TF_INIT_ZERO && shape->norm != TF_SOFTMAX)
+    if (options->method == TF_GROW_TOKENS && has_targets(options) &&
+        options->keys == TF_INIT_ZERO && options->values == TF_INIT_ZERO &&
+        shape->norm != TF_SOFTMAX)
         return tf_fail(err, TF_USAGE,
                        "zero keys with zero values can never learn: "
                        "the gradient of either is zero while the other is");

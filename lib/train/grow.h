@@ -16,6 +16,7 @@ TF_MUST_USE enum tf_code tf_target_parse(struct tf_target *out, const char *text
 struct tf_growth {
     struct tf_shape before, after; /* `layer` owned */
     uint64_t *origin; /* of each layer after: the layer before; UINT64_MAX: new. Owned */
+    bool depth_only;  /* new layers and nothing else: the old ones are as they were */
     bool exact;       /* every logit the same to the bit */
     bool preserved;   /* the same to rounding */
     char why[256];    /* when not exact: the reason, in a sentence */
@@ -23,7 +24,8 @@ struct tf_growth {
 
 /* Works out what growth would do, and refuses what cannot be (TF_USAGE: a target below the count,
  * the dead combination of zero keys with zero values (but for softmax), a layer that does not
- * exist, tokens of a matrix, the width of a tokenformer, nothing to grow).
+ * exist, or is chosen for nothing, tokens of a matrix, the width of a tokenformer, nothing to
+ * grow).
  *
  * New layers stand above the last ("top"), above the first half of the old ones, rounded down
  * ("middle"), or the k-th of N above the first ceil(k L / N) of L old ones ("spread"). They are

@@ -99,8 +99,9 @@ static enum effect judge_width(struct tf_growth *growth, const struct tf_grow_op
 
 void tf_grow_judge(struct tf_growth *growth, const struct tf_grow_options *options)
 {
-    enum effect effect = options->method == TF_GROW_TOKENS ? judge_tokens(growth, options)
-                                                           : judge_width(growth, options);
+    enum effect effect = growth->depth_only                  ? SAME_BITS
+                         : options->method == TF_GROW_TOKENS ? judge_tokens(growth, options)
+                                                             : judge_width(growth, options);
 
     growth->exact = effect == SAME_BITS;
     growth->preserved = effect != DIFFERENT;

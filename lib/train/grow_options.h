@@ -13,7 +13,7 @@ struct tf_target {
 enum tf_grow_method {
     TF_GROW_TOKENS,    /* rows are appended to keys and values */
     TF_GROW_NET2NET,   /* a transformer's width and MLP: units are duplicated, what goes out of them
-                          is   divided (Net2WiderNet, arXiv 1511.05641), noise on the duplicates */
+                          is divided (Net2WiderNet, arXiv 1511.05641), noise on the duplicates */
     TF_GROW_HYPERCLONE /* the same in whole multiples, with noise that cancels (arXiv 2409.12903) */
 };
 /* The noise of net2net and hyperclone where none is given. */

@@ -46,16 +46,16 @@ static uint64_t next_copy(const struct units *units, uint64_t j)
 static enum tf_code draw_units(struct units *units, const struct tf_grown *table, uint64_t seed,
                                struct tf_err *err)
 {
-    char name[TF_TABLE_NAME], stream[TF_TABLE_NAME + 8];
+    char name[TF_TABLE_NAME], text[TF_TABLE_NAME + 8];
 
-    snprintf(stream, sizeof stream, "units/%s", tf_projection_name(name, table->layer, table->p));
+    snprintf(text, sizeof text, "units/%s", tf_projection_name(name, table->layer, table->p));
+    const uint64_t stream = tf_rng_stream(text), before = units->before;
     units->of = tf_new(units->after, sizeof *units->of, "the wider layer's units", err);
     units->copies = tf_new(units->before, sizeof *units->copies, "the wider layer's units", err);
     if (!units->of || !units->copies)
         return TF_MEMORY;
-    for (uint64_t j = 0; j < units->after; j++) {
-        units->of[j] =
-            j < units->before ? j : tf_rng_bits(seed, tf_rng_stream(stream), j) % units->before;
+    for (uint64_t j = 0; before > 0 && j < units->after; j++) {
+        units->of[j] = j < before ? j : tf_rng_bits(seed, stream, j) % before;
         units->copies[units->of[j]]++;
     }
     return TF_OK;

@@ -13,7 +13,6 @@ struct entry {
 struct entries {
     struct entry *items; /* owned */
     size_t count;
-    uint32_t top_group; /* the largest row group of the old file */
 };
 
 /* prefix: of moments, or "". One that the old model has not, the new one has not either. */
@@ -36,8 +35,7 @@ static void add_entry(struct entries *list, const char *prefix, const struct tf_
     entry->info.cols = (uint32_t)as->cols;
     if (entry->info.role == TF_PARAMETER)
         entry->info.scale = as->scale;
-    if (table.fresh)
-        entry->info.row_group = list->top_group + as->row_group;
+    entry->info.row_group = as->row_group;
 }
 
 static int by_name(const void *a, const void *b)
@@ -45,7 +43,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->info.name, ((const struct entry *)b)->info.name);
 }
 
-/* Weights; moments, unless the growth changes what they were moments of; buffers. */
+/* Weights; moments, unless the growth changes what they were moments of; buffers, which no number
+ * ties to a table any more: row groups are numbered anew. */
 static enum tf_code list_entries(struct entries *list, const struct tf_model *plan,
                                  const struct tf_growing *growing, struct tf_err *err)
 {
@@ -57,11 +56,10 @@ static enum tf_code list_entries(struct entries *list, const struct tf_model *pl
     if (!list->items)
         return TF_MEMORY;
     for (size_t i = 0; i < old; i++) {
-        const struct tf_table_info *info = tf_store_table(store, i);
-        if (info->row_group > list->top_group)
-            list->top_group = info->row_group;
-        if (info->role == TF_BUFFER)
-            list->items[list->count++] = (struct entry){*info, {.old = i}};
+        struct tf_table_info info = *tf_store_table(store, i);
+        info.row_group = 0;
+        if (info.role == TF_BUFFER)
+            list->items[list->count++] = (struct entry){info, {.old = i}};
     }
     for (size_t i = 0; i < plan->table_count; i++) {
         add_entry(list, "", &plan->tables[i], growing);
@@ -138,15 +136,19 @@ static enum tf_code write_tables(struct tf_writer *writer, const struct tf_growi
     return code;
 }
 
-/* How new rows were made. */
-static void fill_method(struct tf_event *event, const struct tf_grow_options *options)
+/* How new rows of old tables were made. */
+static void fill_method(struct tf_event *event, const struct tf_growing *growing)
 {
+    const struct tf_grow_options *options = growing->options;
     const bool tokens = options->method == TF_GROW_TOKENS;
 
     strcpy(event->method, tf_grow_method_name(options->method));
-    strcpy(event->keys, tf_row_init_name(tokens ? options->keys : TF_INIT_COPY));
-    strcpy(event->values, tf_row_init_name(tokens ? options->values : TF_INIT_COPY));
-    strcpy(event->scale, tf_grow_scale_name(tokens ? options->scale : TF_SCALE_KEEP));
+    if (!growing->growth->depth_only) {
+        strcpy(event->keys, tf_row_init_name(tokens ? options->keys : TF_INIT_COPY));
+        strcpy(event->values, tf_row_init_name(tokens ? options->values : TF_INIT_COPY));
+        if (growing->growth->before.kind == TF_TOKENFORMER)
+            strcpy(event->scale, tf_grow_scale_name(options->scale));
+    }
     if (options->add_layers)
         strcpy(event->place, tf_grow_place_name(options->place));
     event->seed = options->seed;
@@ -163,7 +165,7 @@ static enum tf_code fill_event(struct tf_event *event, const struct tf_growing *
         return code;
     event->kind = TF_EVENT_GROW;
     tf_digest_text(event->from, &digest);
-    fill_method(event, growing->options);
+    fill_method(event, growing);
     if (before->layers != after->layers) {
         event->layers[0] = before->layers;
         event->layers[1] = after->layers;

@@ -1,11 +1,22 @@
 /* Growth inside a run: the saved checkpoint is grown as tf-grow would, and the run goes on with it.
  */
 #include "base/mem.h"
+#include "train/aging.h"
 #include "train/grow.h"
 #include "train/training.h"
 
 #include <inttypes.h>
 #include <math.h>
+
+/* What the training after a growth asks of it. */
+static enum tf_code check_freeze(const struct tf_config *config, const struct tf_grow_options *how,
+                                 struct tf_err *err)
+{
+    if (how->method == TF_GROW_TOKENS || !tf_aging_spares_old(config))
+        return TF_OK;
+    return tf_fail(err, TF_CONFIG, "train.freeze: old-tokens: %s changes old tokens too",
+                   tf_grow_method_name(how->method));
+}
 
 /* The growth of a stage; what cannot be is the config's fault. */
 static enum tf_code plan_stage(struct tf_growth *growth, const struct tf_config *config,
@@ -13,7 +24,9 @@ static enum tf_code plan_stage(struct tf_growth *growth, const struct tf_config 
 {
     const struct tf_grow_options how = tf_stage_options(config, stage);
     struct tf_err why = {0};
-    const enum tf_code code = tf_grow_plan(growth, shape, &how, &why);
+    enum tf_code code = check_freeze(config, &how, &why);
+    if (!code)
+        code = tf_grow_plan(growth, shape, &how, &why);
     return code ? tf_fail(err, code == TF_USAGE ? TF_CONFIG : code,
                           "grow.stages: at %" PRIu64 ": %s", config->grow.stages.items[stage].at,
                           why.text)

@@ -38,7 +38,8 @@ struct tf_event {
     double flops;           /* train: by tf_model_flops; NaN: not known (an older file) */
     double seconds;         /* train: of the clock, with train.clock; else NaN */
     char method[16];        /* grow: tokens, net2net, hyperclone */
-    char keys[16], values[16], scale[16]; /* grow: how new rows were made */
+    char keys[16], values[16], scale[16]; /* grow: how new rows were made; "" where no old table has
+                                             any, or no scale */
     uint64_t layers[2], width[2];         /* grow: before, after; both 0 when they did not change */
     char place[16];                       /* grow: of new layers; "" without */
     uint64_t seed;

@@ -83,11 +83,17 @@ static enum tf_code check_resume(struct tf_trainer *t, const char *path, struct 
     return code ? tf_context(err, "%s", path) : TF_OK;
 }
 
+/* The checkpoint to go on from, or NULL. */
+static const char *from_path(const struct tf_trainer *t)
+{
+    return t->options.resume ? t->options.resume : t->options.init;
+}
+
 /* Opens the checkpoint to go on from, and what it says about this run. */
 static enum tf_code open_from(struct tf_trainer *t, const struct tf_config *config,
                               struct tf_err *err)
 {
-    const char *path = t->options.resume ? t->options.resume : t->options.init;
+    const char *path = from_path(t);
     enum tf_code code = path ? tf_checkpoint_open(&t->from, path, 0, NULL, 0, err) : TF_OK;
     if (!code)
         code = adopt_config(t, config, err);
@@ -256,8 +262,8 @@ static enum tf_code plan_shape(struct tf_trainer *t, const struct tf_shape *shap
     struct tf_trainer_plan plan = {0};
     struct tf_model *model = NULL;
     enum tf_code code = tf_model_plan(&model, shape, true, err);
-    if (!code && first)
-        code = tf_aging_mark(model, &t->lineage, err);
+    if (!code && first && tf_aging_mark(model, &t->lineage, err))
+        code = tf_context(err, "%s", from_path(t));
     if (!code && first)
         code = tf_aging_freeze(model, &t->config, &t->lineage, t->state.age, err);
     if (!code)

@@ -1,4 +1,5 @@
-/* The training loop. All memory is taken by tf_trainer_new; a step allocates nothing. */
+/* The training loop. All memory is taken by tf_trainer_new, and anew when the model grows inside
+ * the run; a step allocates nothing. */
 #ifndef TF_TRAIN_TRAINER_H
 #define TF_TRAIN_TRAINER_H
 

@@ -183,6 +183,10 @@ frames() {
     works tf-grow m.tfck -n --add-layers 1 --at middle --json
     [ "$(jq -c '[.num_layers, .place, [.layers[].new], .width, .method]' <<<"$output")" = \
         '[{"before":2,"after":3},"middle",[false,true,false],{"before":32,"after":32},"tokens"]' ]
+    [ "$(jq -c '[.keys, .values, .scale, .noise, .seed]' <<<"$output")" = '[null,null,null,null,1]' ]
+    tf-grow -q m.tfck -f -o g.tfck --add-layers 1
+    works tf-inspect lineage g.tfck
+    holds '2 grow   seed 1, from '
 }
 
 @test "a wider transformer computes the same, to rounding" {
@@ -192,7 +196,7 @@ frames() {
     [ "$(jq '.largest_logit_difference < 1e-5' <<<"$output")" = true ]
     [ "$(jq .parameters.after <<<"$output")" = "$(tf-inspect --json g.tfck | jq .parameters)" ]
     works tf-inspect lineage g.tfck
-    holds '2 grow   hyperclone, '
+    holds '2 grow   hyperclone, keys copy, values copy, seed 1, from '
     holds 'width  32 -> 64'
     works tf-inspect verify g.tfck
     works tf-grow transformer.tfck -n --method net2net --width x3 --ffn 50 --verify
@@ -239,6 +243,42 @@ frames() {
     fails 73 'exists already' tf-grow -n m.tfck -o soft.tfck --ffn x2
 }
 
+@test "a file is no larger than a dry run says, however little grows" {
+    tf-inspect -q drop m.tfck -o bare.tfck optim
+    for growth in '--ffn +1 --layers 0' '--add-layers 20' '--ffn x2'; do
+        read -ra how <<<"$growth"
+        for model in m bare transformer; do
+            works tf-grow -n $model.tfck "${how[@]}" --json
+            most=$(jq .bytes.after <<<"$output")
+            works tf-grow $model.tfck -f -o g.tfck "${how[@]}" --json
+            [ "$(jq .bytes.after <<<"$output")" -le "$most" ]
+        done
+    done
+}
+
+# regroup IN OUT NUMBER TABLE...: these tables get the row group NUMBER, and those behind the layers none.
+regroup() {
+    local in=$1 out=$2 number=$3
+    shift 3
+    tf-inspect -q unpack "$in" -o regrouped
+    sed -i "s/^  \(norm.*\|optim.*\):$/  \1: {row_group: 0}/" regrouped/manifest.yaml
+    for table; do
+        sed -i "s/^  \($table\): *{*\([^}]*\)}*$/  \1: {row_group: $number, \2}/; s/, }/}/" regrouped/manifest.yaml
+    done
+    tf-inspect -q pack regrouped -o "$out"
+    rm -r regrouped
+}
+
+@test "row groups of any number, and shared ones, do not stand in the way" {
+    regroup m.tfck high.tfck 65536 layers.1.ffn.keys layers.1.ffn.values
+    [ "$(tf-inspect tables --json high.tfck | jq '[.tables[] | .row_group] | max')" = 65536 ]
+    works tf-grow high.tfck -o g.tfck --add-layers 1
+    regroup m.tfck shared.tfck 60000 layers.0.ffn.keys layers.0.ffn.values layers.1.ffn.keys layers.1.ffn.values
+    works tf-grow shared.tfck -f -o g.tfck --ffn x2 --layers 0 --verify
+    holds 'largest logit difference: 0'
+    works tf-inspect verify g.tfck
+}
+
 @test "existing and unwritable outputs" {
     sum=$(cksum <m.tfck)
     fails 73 'm.tfck: exists already' tf-grow m.tfck -o m.tfck --ffn x2
@@ -264,6 +304,8 @@ frames() {
     fails 64 '--at is for --add-layers' tf-grow m.tfck -o x.tfck --ffn x2 --at middle
     fails 64 '--noise is for the methods net2net and hyperclone' tf-grow m.tfck -o x.tfck --ffn x2 --noise 0.1
     fails 64 '--keys is for the method tokens' tf-grow m.tfck -o x.tfck --method net2net --keys zero
+    fails 64 '--scale is for --qkv, --proj and --ffn' tf-grow m.tfck -o x.tfck --add-layers 1 --scale count
+    fails 64 "layers '0': nothing is said of how their tokens grow" tf-grow m.tfck -o x.tfck --add-layers 1 --layers 0
     fails 64 'add-layers' tf-grow m.tfck -o x.tfck --add-layers 0
     fails 64 'noise' tf-grow m.tfck -o x.tfck --method net2net --noise 2
     fails 64 'a tokenformer does not grow in width' tf-grow m.tfck -o x.tfck --width x2

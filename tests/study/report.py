@@ -25,20 +25,32 @@ class Run:
         self.rate = dict(word.split("=", 1) for word in row["training"].split()).get("optimizer.lr")
         lines = (folder / f"{self.name}.{self.seed}.jsonl").read_text().splitlines()
         header, *records = map(json.loads, lines)
-        self.parameters, self.step_flops = header["parameters"], header["flops_per_step"]
         # A run that was killed and resumed has records twice; the later ones count.
         self.evals = sorted({r["step"]: r for r in records if r["event"] == "eval"}.values(), key=lambda r: r["step"])
         self.steps = max(r["step"] for r in records)
         self.seconds = elapsed(records)
-        self.grown_inside = [(r["loss_before"], r["loss_after"]) for r in records if r["event"] == "grow"]
+        grown = list({r["step"]: r for r in records if r["event"] == "grow"}.values())
+        self.grown_inside = [(r["loss_before"], r["loss_after"]) for r in grown]
+        self.shapes = shapes(header, grown, self.steps, self.evals[-1]["flops"])
+        self.parameters = self.shapes[-1][2]
         growth = folder / f"{self.name}.{self.seed}.growth"
         grown_first = [tuple(json.loads(growth.read_text()).values())] if growth.exists() else []
         self.growths = grown_first + self.grown_inside
 
     def step_seconds(self, times):
-        """By the median time of a step; not known of a run in which the model's shape changes."""
-        known = not self.grown_inside and (self.step_flops, self.parameters) in times
-        return self.steps * times[self.step_flops, self.parameters] if known else math.nan
+        """By the median time of a step of each shape that the model had."""
+        return sum(steps * times.get((flops, parameters), math.nan) for steps, flops, parameters in self.shapes)
+
+
+def shapes(header, grown, steps, flops):
+    """Steps, FLOPs a step and parameters of the model, as it was before, between and after the growths of a run."""
+    first = [(0, header["flops_per_step"], header["parameters"])]
+    starts = first + [(r["step"], None, r["parameters"][1]) for r in grown]
+    ends = [(r["step"], r["flops"]) for r in grown] + [(steps, flops)]
+    result = []
+    for (start, a_step, parameters), (end, end_flops), before in zip(starts, ends, [None] + ends):
+        result.append((end - start, a_step or (end_flops - before[1]) / (end - start), parameters))
+    return result
 
 
 def elapsed(records):

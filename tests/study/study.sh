@@ -131,8 +131,13 @@ nats() {
     jq -e .nats_per_token nats.json
 }
 
-# grow RUN SEED: makes RUN.grown.tfck, and RUN.growth, the loss right before and right after.
+# grow RUN SEED: makes RUN.grown.tfck, and RUN.growth, the loss right before and right after; a growth "none" goes on with the
+# model as it is.
 grow() {
+    if [ "$growth" = none ]; then
+        cp "$after.$seed.tfck" "$1.grown.tfck"
+        return
+    fi
     # shellcheck disable=SC2086 # words
     tf-grow -q "$after.$seed.tfck" -o "$1.grown.tfck" --seed "$2" $growth >/dev/null
     before=$(nats "$after.$seed.tfck")

@@ -108,10 +108,9 @@ static void wrong_stages(void **state)
               "grow.stages: at 2000 is not below train.steps 2000");
     checks_to("grow: [{at: 20, qkv: x2}, {at: 20, qkv: x2}]\n",
               "grow.stages: at 20 comes after at 20; each stage is later than the one before it");
-    checks_to("grow: [{at: 20, qkv: x2, values: zero}]\n",
-              "grow.stages: at 20: zero values with zero keys never learn: the gradient of each is "
-              "zero while the other is");
     checks_to("grow: [{at: 20, qkv: x2, values: zero, keys: copy}, {at: 21, ffn: x2}]\n", NULL);
+    /* To know that these rows could not learn takes the model (train/grow.h). */
+    checks_to("grow: [{at: 20, qkv: x2, values: zero}]\n", NULL);
 }
 
 static void stages_behind(const char *text, uint64_t behind, uint64_t step, const char *message)

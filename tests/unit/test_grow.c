@@ -66,6 +66,8 @@ static void test_refusals(void **state)
          "layers.0.attn.q: the target passes the limit of 2147483648 tokens"},
         {"+18446744073709551615", NULL, NULL, TF_INIT_ZERO, TF_INIT_RANDOM,
          "layers.0.attn.q: the target passes the limit of 2147483648 tokens"},
+        {NULL, NULL, "1", TF_INIT_ZERO, TF_INIT_RANDOM,
+         "layers '1': nothing is said of how their tokens grow"},
         {"x2", NULL, "0-2", TF_INIT_ZERO, TF_INIT_RANDOM,
          "layer 2 does not exist: the model's layers are 0 to 1"},
         {"x2", NULL, "1-0", TF_INIT_ZERO, TF_INIT_RANDOM,

@@ -210,13 +210,46 @@ static void test_depth_lineage(void **state)
     tf_checkpoint_close(&to);
 }
 
+/* New layers alone: no method does anything to the old ones, and there is no way to tell of in
+ * which their new rows were made. */
+static void test_depth_only(void **state)
+{
+    struct tf_grow_options options = {.width = target("x1"), .ffn = target("x1"), .noise = 0.5};
+    struct tf_checkpoint to;
+    struct tf_growth growth;
+
+    (void)state;
+    options.add_layers = 1;
+    for (int method = TF_GROW_NET2NET; method <= TF_GROW_HYPERCLONE; method++) {
+        options.method = (enum tf_grow_method)method;
+        assert_ok(plan(&growth, &options, "model.kind=transformer"), &err);
+        assert_true(growth.depth_only && growth.exact && growth.why[0] == '\0');
+        tf_growth_fini(&growth);
+        tiny_file("from.tfck", "model.kind=transformer", false);
+        grow_file("from.tfck", "to.tfck", &options);
+        assert_true(difference("from.tfck", "to.tfck") == 0);
+    }
+    tiny_file("from.tfck", NULL, false);
+    options = (struct tf_grow_options){.add_layers = 1, .values = TF_INIT_RANDOM};
+    grow_file("from.tfck", "to.tfck", &options);
+    open_checkpoint(&to, "to.tfck");
+    const struct tf_event *event = &to.lineage.events[1];
+    assert_string_equal(event->keys, "");
+    assert_string_equal(event->values, "");
+    assert_string_equal(event->scale, "");
+    tf_checkpoint_close(&to);
+    options.ffn = target("+1");
+    assert_ok(plan(&growth, &options, NULL), &err);
+    assert_false(growth.depth_only);
+    tf_growth_fini(&growth);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_layers_with_tokens),
-        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_depth_lineage),
+        cmocka_unit_test(test_places),     cmocka_unit_test(test_layers_with_tokens),
+        cmocka_unit_test(test_depth),      cmocka_unit_test(test_depth_lineage),
+        cmocka_unit_test(test_depth_only),
     };
 
     return cmocka_run_group_tests_name("grow_layers", tests, enter_scratch, leave_scratch);

@@ -178,7 +178,7 @@ static void test_width_lineage(void **state)
     assert_string_equal(event->method, "net2net");
     assert_string_equal(event->keys, "copy");
     assert_string_equal(event->values, "copy");
-    assert_string_equal(event->scale, "keep");
+    assert_string_equal(event->scale, ""); /* a transformer has none */
     assert_string_equal(event->place, "top");
     assert_true(event->layers[0] == 2 && event->layers[1] == 3);
     assert_true(event->width[0] == 32 && event->width[1] == 64);
@@ -238,7 +238,7 @@ static void test_refusals(void **state)
          {.add_layers = UINT64_MAX},
          "18446744073709551615 new layers on 2 pass the limit of 1024 layers"},
         {NULL,
-         {.add_layers = 1, .layers = "2"},
+         {.add_layers = 1, .layers = "2", .ffn = two, .values = TF_INIT_RANDOM},
          "layer 2 does not exist: the model's layers are 0 to 1"},
     };
 

@@ -199,11 +199,30 @@ static void test_refused_at_the_start(void **state)
     assert_says(run("x.tfck", SET("grow.stages=[{at: 4, ffn: x2}, {at: 8, ffn: 20}]")), TF_CONFIG,
                 "grow.stages: at 8: layers.0.ffn: the target of 20 tokens is below the 24 that it "
                 "has");
+    assert_says(run("x.tfck", SET("grow.stages=[{at: 4, ffn: x2, values: zero}]")), TF_CONFIG,
+                "grow.stages: at 4: zero keys with zero values can never learn");
+    assert_says(run("x.tfck", SET("model.kind=transformer", "train.freeze=old-tokens",
+                                  "grow.stages=[{at: 2, ffn: x2}, {at: 4, method: net2net}]")),
+                TF_CONFIG,
+                "grow.stages: at 4: train.freeze: old-tokens: net2net changes old tokens too");
     assert_says(run("x.tfck", SET("grow.stages=[{at: 4}]")), TF_CONFIG,
                 "grow.stages: at 4: nothing");
     assert_says(run("x.tfck", SET("grow.stages=[{at: 4, ffn: 2000000000}]")), TF_MEMORY,
                 "this run needs ");
     assert_false(exists("x.tfck"));
+}
+
+/* Zero keys with zero values are no fault where no such rows come to be, or where these learn. */
+static void test_zeros_that_are_none(void **state)
+{
+    (void)state;
+    assert_ok(run("zero.tfck", SET("grow.stages=[{at: 4, add_layers: 1, values: zero}]")), &err);
+    assert_ok(run("zero.tfck", SET("model.kind=transformer",
+                                   "grow.stages=[{at: 4, method: net2net, values: zero}]")),
+              &err);
+    assert_ok(run("zero.tfck", SET("model.norm_activation=softmax",
+                                   "grow.stages=[{at: 4, ffn: x2, values: zero}]")),
+              &err);
 }
 
 /* The plan is that of the largest model. */
@@ -458,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_grown_by_hand),
         cmocka_unit_test(test_other_stages),
         cmocka_unit_test(test_refused_at_the_start),
+        cmocka_unit_test(test_zeros_that_are_none),
         cmocka_unit_test(test_plan_of_stages),
         cmocka_unit_test(test_report_of_growth),
         cmocka_unit_test(test_as_three_commands),

@@ -208,6 +208,25 @@ static void test_freeze_old_tokens(void **state)
     tf_model_free(after);
 }
 
+/* A lineage that tells of other tables is named with its file. */
+static void test_lineage_of_another(void **state)
+{
+    struct tf_checkpoint from;
+
+    (void)state;
+    open_checkpoint(&from, "grown.tfck");
+    struct tf_model *model = load("grown.tfck");
+    strcpy(from.lineage.events[from.lineage.count - 1].rows[0].name, "layers.7.ffn");
+    assert_ok(tf_checkpoint_save("odd.tfck", model, &from.config, &from.tokenizer, &from.state,
+                                 &from.lineage, &err),
+              &err);
+    assert_says(run_from("x.tfck", NULL, "odd.tfck", NULL), TF_DATA,
+                "odd.tfck: lineage: a growth of layers.7.ffn to 24 tokens does not fit the model");
+    assert_false(exists("x.tfck"));
+    tf_model_free(model);
+    tf_checkpoint_close(&from);
+}
+
 /* ---- the plan ---- */
 
 static void test_plan(void **state)
@@ -335,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_grown),
         cmocka_unit_test(test_freeze_patterns),
         cmocka_unit_test(test_freeze_old_tokens),
+        cmocka_unit_test(test_lineage_of_another),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_plan_overflow),
         cmocka_unit_test(test_evaluation_plan),
