@@ -171,6 +171,24 @@ uint64_t tf_stage_ramp(const struct tf_config *config, uint64_t behind)
                                                  : config->grow.scale_ramp;
 }
 
+/* What a stage says and its growth has no use for: something else was meant. */
+static enum tf_code check_unused(const struct tf_stage *stage, struct tf_err *err)
+{
+    const char *rows = stage->keys >= 0         ? "keys"
+                       : stage->values >= 0     ? "values"
+                       : stage->scale >= 0      ? "scale"
+                       : stage->scale_ramp >= 0 ? "scale_ramp"
+                                                : NULL;
+
+    if (stage->method != TF_GROW_TOKENS && rows != NULL)
+        return tf_fail(err, TF_CONFIG, "grow.stages: at %ju: %s is for the method tokens",
+                       (uintmax_t)stage->at, rows);
+    if (stage->place != TF_PLACE_TOP && stage->add_layers == 0)
+        return tf_fail(err, TF_CONFIG, "grow.stages: at %ju: place is for new layers: add_layers",
+                       (uintmax_t)stage->at);
+    return TF_OK;
+}
+
 enum tf_code tf_stages_check(const struct tf_config *config, struct tf_err *err)
 {
     const struct tf_stages *stages = &config->grow.stages;
@@ -185,6 +203,8 @@ enum tf_code tf_stages_check(const struct tf_config *config, struct tf_err *err)
                            "grow.stages: at %ju comes after at %ju; each stage is later than the "
                            "one before it",
                            (uintmax_t)stage->at, (uintmax_t)stages->items[i - 1].at);
+        if (check_unused(stage, err))
+            return TF_CONFIG;
     }
     return TF_OK;
 }

@@ -108,6 +108,11 @@ static void wrong_stages(void **state)
               "grow.stages: at 2000 is not below train.steps 2000");
     checks_to("grow: [{at: 20, qkv: x2}, {at: 20, qkv: x2}]\n",
               "grow.stages: at 20 comes after at 20; each stage is later than the one before it");
+    checks_to("grow: [{at: 20, method: net2net, width: x2, scale: count}]\n",
+              "grow.stages: at 20: scale is for the method tokens");
+    checks_to("grow: [{at: 20, qkv: x2, place: spread}]\n",
+              "grow.stages: at 20: place is for new layers: add_layers");
+    checks_to("grow: [{at: 20, add_layers: 1, place: spread}]\n", NULL);
     checks_to("grow: [{at: 20, qkv: x2, values: zero, keys: copy}, {at: 21, ffn: x2}]\n", NULL);
     /* To know that these rows could not learn takes the model (train/grow.h). */
     checks_to("grow: [{at: 20, qkv: x2, values: zero}]\n", NULL);

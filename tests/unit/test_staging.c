@@ -217,9 +217,6 @@ static void test_zeros_that_are_none(void **state)
 {
     (void)state;
     assert_ok(run("zero.tfck", SET("grow.stages=[{at: 4, add_layers: 1, values: zero}]")), &err);
-    assert_ok(run("zero.tfck", SET("model.kind=transformer",
-                                   "grow.stages=[{at: 4, method: net2net, values: zero}]")),
-              &err);
     assert_ok(run("zero.tfck", SET("model.norm_activation=softmax",
                                    "grow.stages=[{at: 4, ffn: x2, values: zero}]")),
               &err);
