@@ -75,6 +75,8 @@ arms() {
     run zero-gentle  "$seeds" grown    small    "$x8"                              "$short=$grown_rate $gentle"
     run late         "$seeds" grown    -        -                                  "$late $falling optimizer.lr=$base_rate $plain"
     run zero-ramp    1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.scale_ramp=$ramp"
+    run zero-frozen  1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.freeze_steps=$ramp"
+    run zero-bare    1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.new_decay=0"
     run narrow       1        base     -        -                                  "$narrow train.steps=$narrow_steps $flat=$matrix_rate"
     run net2net      1        grown    narrow   "$net2net"                         "$short=$widen_rate"
     run hyperclone   1        grown    narrow   "$hyperclone"                      "$short=$widen_rate"

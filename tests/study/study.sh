@@ -173,10 +173,10 @@ train() {
 
 # ---- time ----
 
-# The shapes of models that were trained: FLOPs a step, parameters, a run.
+# The shapes of models that were trained: FLOPs a step, parameters, a run whose model has had no other.
 shapes() {
     for done in *.done; do
-        [ ! -e "$done" ] || echo "${done%done}jsonl"
+        [ ! -e "$done" ] || grep -L '"event":"grow"' "${done%done}jsonl" || true
     done | xargs -r jq -r 'select(.schema) | [.flops_per_step, .parameters, (input_filename | rtrimstr(".jsonl"))] | @tsv' |
         sort -k 1,1n -k 2,2n -u
 }
