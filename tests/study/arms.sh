@@ -9,7 +9,7 @@ case $scale in
 full)
     seeds='1 2 3'                                  # of the arms that decide
     scratch_steps=1200 small_steps=1800 grown_steps=140
-    alone_steps=735 late_steps=2240 late_at=2170
+    alone_steps=735 late_steps=2240 late_at=2170 half_steps=2010 half_at=1940
     narrow_steps=1150 shallow_steps=1300
     token_rate=5e-4 token_rates='2.5e-4 1e-3 2e-3' # tokenformer's own, and those tried beside it
     matrix_rate=1e-3 matrix_rates='5e-4 2e-3'      # transformer's
@@ -28,7 +28,7 @@ full)
 toy) # the same arms in seconds; what comes out means nothing
     seeds='1 2'
     scratch_steps=20 small_steps=16 grown_steps=4
-    alone_steps=8 late_steps=20 late_at=16
+    alone_steps=8 late_steps=20 late_at=16 half_steps=18 half_at=14
     narrow_steps=16 shallow_steps=16
     token_rate=2e-3 token_rates=4e-3
     matrix_rate=1e-3 matrix_rates=2e-3
@@ -54,7 +54,10 @@ x8='--qkv x8 --proj x8 --ffn x8'
 net2net='--method net2net --width x2 --ffn x2'
 hyperclone='--method hyperclone --width x2'
 
-late="$small train.steps=$late_steps grow.stages=[{\"at\":$late_at,\"qkv\":\"x8\",\"proj\":\"x8\",\"ffn\":\"x8\"}]"
+# late STEPS AT: a run that grows itself.
+late() {
+    echo "$small train.steps=$1 grow.stages=[{\"at\":$2,\"qkv\":\"x8\",\"proj\":\"x8\",\"ffn\":\"x8\"}]"
+}
 
 # How long, and how fast: "$long=2e-3" is the scratch arms' steps at that learning rate.
 falling='optimizer.schedule=wsd optimizer.decay=0.3'
@@ -73,7 +76,8 @@ arms() {
     run zero-keep    "$seeds" grown    small    "$x8"                              "$short=$grown_rate $plain"
     run zero-warm    "$seeds" grown    small    "$x8"                              "$short=$grown_rate $warm"
     run zero-gentle  "$seeds" grown    small    "$x8"                              "$short=$grown_rate $gentle"
-    run late         "$seeds" grown    -        -                                  "$late $falling optimizer.lr=$base_rate $plain"
+    run late         "$seeds" grown    -        -                                  "$(late "$late_steps" "$late_at") $falling optimizer.lr=$base_rate $plain"
+    run late-half    "$seeds" grown    -        -                                  "$(late "$half_steps" "$half_at") $falling optimizer.lr=$base_rate $plain"
     run zero-ramp    1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.scale_ramp=$ramp"
     run zero-frozen  1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.freeze_steps=$ramp"
     run zero-bare    1        grown    small    "$x8"                              "$short=$grown_rate $gentle grow.new_decay=0"
