@@ -57,11 +57,17 @@ def axes(most, low, high, x_of, y_of):
     return svg
 
 
-def mark(x, y, index, colour):
-    """Where an arm ends."""
+def colour(index):
+    return COLOURS[index % len(COLOURS)]
+
+
+def mark(x, y, index):
+    """Where an arm ends; when the colours begin again, it is another mark."""
+    if index >= len(COLOURS):
+        return f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z" fill="{colour(index)}"/>\n'
     if index % 2:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>\n'
-    return f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="{colour}"/>\n'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour(index)}"/>\n'
+    return f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="{colour(index)}"/>\n'
 
 
 def legend(arms):
@@ -69,15 +75,15 @@ def legend(arms):
     svg, x = "", WIDTH - RIGHT + 20
     for place, (index, arm) in enumerate(sorted(arms, key=lambda item: -item[1]["loss"])):
         y = TOP + 12 + 24 * place
-        svg += line(x, y - 4, x + 44, y - 4, COLOURS[index], stroke(index))
-        svg += mark(x + 44, y - 4, index, COLOURS[index])
+        svg += line(x, y - 4, x + 44, y - 4, colour(index), stroke(index))
+        svg += mark(x + 44, y - 4, index)
         svg += text(x + 56, y, f"{arm['name']} {arm['loss']:.3f}")
     return svg
 
 
 def stroke(index):
-    dashes = f' stroke-dasharray="{DASHES[index]}"' if DASHES[index] else ""
-    return f' stroke-width="2"{dashes}'
+    dashes = DASHES[(index + 3 * (index // len(DASHES))) % len(DASHES)]
+    return ' stroke-width="2"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
 
 
 def draw(study):
@@ -100,10 +106,10 @@ def draw(study):
     svg += axes(most, low, high, x_of, y_of)
     measure = y_of(study["measure"]["loss"])
     svg += line(LEFT, measure, WIDTH - RIGHT, measure, "#404040", ' stroke-dasharray="1 3"')
-    arms = [(index % len(COLOURS), arm) for index, arm in enumerate(study["arms"])]
+    arms = list(enumerate(study["arms"]))
     for index, arm in arms:
         points = [(x_of(flops), y_of(loss)) for flops, loss in arm["curve"]]
         svg += f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none"'
-        svg += f' stroke="{COLOURS[index]}" clip-path="url(#plot)"{stroke(index)}/>\n'
-        svg += mark(*points[-1], index, COLOURS[index])
+        svg += f' stroke="{colour(index)}" clip-path="url(#plot)"{stroke(index)}/>\n'
+        svg += mark(*points[-1], index)
     return svg + legend(arms) + "</svg>\n"
