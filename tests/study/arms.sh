@@ -69,7 +69,7 @@ short="train.steps=$grown_steps $sequel optimizer.lr"
 arms() {
     #   name         seeds    role     after    grown by                           trained by
     run tokenformer  "$seeds" scratch  -        -                                  "$large $long=$token_rate"
-    run transformer  1        scratch  -        -                                  "$wide $long=$matrix_rate"
+    run transformer  "$seeds" scratch  -        -                                  "$wide $long=$matrix_rate"
     run small        "$seeds" base     -        -                                  "$small train.steps=$small_steps $flat=$base_rate"
     run small-alone  "$seeds" grown    small    none                               "train.steps=$alone_steps $sequel optimizer.lr=$grown_rate"
     run random-count "$seeds" grown    small    "$x8 --keys random --scale count"  "$short=$grown_rate $plain"
