@@ -2,7 +2,7 @@
 #include "cli/ui.h"
 #include "text/json.h"
 #include <inttypes.h>
-#include <string.h>
+#include <math.h>
 
 static const struct {
     const char *name;
@@ -136,14 +136,6 @@ static void json_layers(struct tf_json *json, const struct tf_growth *growth)
     tf_json_end_array(json);
 }
 
-static void json_text(struct tf_json *json, const char *key, const char *text)
-{
-    if (text && *text)
-        tf_json_bytes(json, key, text, strlen(text));
-    else
-        tf_json_null(json, key);
-}
-
 /* null: what the growth does not use. */
 static void json_options(struct tf_json *json, const struct tf_growth *growth,
                          const struct tf_grow_options *options)
@@ -153,15 +145,13 @@ static void json_options(struct tf_json *json, const struct tf_growth *growth,
     const bool scaled = tokens && growth->before.kind == TF_TOKENFORMER;
 
     tf_json_string(json, "method", tf_grow_method_name(options->method));
-    json_text(json, "keys", tokens ? tf_row_init_name(options->keys) : NULL);
-    json_text(json, "values", tokens ? tf_row_init_name(options->values) : NULL);
-    json_text(json, "scale", scaled ? tf_grow_scale_name(options->scale) : NULL);
-    if (widens)
-        tf_json_real(json, "noise", options->noise);
-    else
-        tf_json_null(json, "noise");
+    tf_json_string_or_null(json, "keys", tokens ? tf_row_init_name(options->keys) : NULL);
+    tf_json_string_or_null(json, "values", tokens ? tf_row_init_name(options->values) : NULL);
+    tf_json_string_or_null(json, "scale", scaled ? tf_grow_scale_name(options->scale) : NULL);
+    tf_json_real(json, "noise", widens ? options->noise : NAN);
     tf_json_uint(json, "seed", options->seed);
-    json_text(json, "place", options->add_layers ? tf_grow_place_name(options->place) : NULL);
+    tf_json_string_or_null(json, "place",
+                           options->add_layers ? tf_grow_place_name(options->place) : NULL);
 }
 
 static void json_size(struct tf_json *json, const struct tf_growth *growth)
@@ -177,8 +167,8 @@ static void print_json(FILE *file, const struct tf_grow_report *report)
 
     tf_json_object(&json, NULL);
     tf_json_string(&json, "schema", "tf-grow/1");
-    json_text(&json, "input", report->input);
-    json_text(&json, "output", report->output);
+    tf_json_string_or_null(&json, "input", report->input);
+    tf_json_string_or_null(&json, "output", report->output);
     json_options(&json, report->growth, report->options);
     json_size(&json, report->growth);
     json_layers(&json, report->growth);
@@ -187,15 +177,13 @@ static void print_json(FILE *file, const struct tf_grow_report *report)
     tf_json_uint(&json, "memory", report->memory);
     tf_json_object(&json, "digest");
     tf_json_string(&json, "before", report->digest_before);
-    json_text(&json, "after", report->digest_after);
+    tf_json_string_or_null(&json, "after", report->digest_after);
     tf_json_end_object(&json);
     tf_json_bool(&json, "exact", report->growth->exact);
     tf_json_bool(&json, "preserved", report->growth->preserved);
-    json_text(&json, "why", report->growth->why);
-    if (report->difference >= 0)
-        tf_json_real(&json, "largest_logit_difference", report->difference);
-    else
-        tf_json_null(&json, "largest_logit_difference");
+    tf_json_string_or_null(&json, "why", report->growth->why);
+    tf_json_real(&json, "largest_logit_difference",
+                 report->difference >= 0 ? report->difference : NAN);
     tf_json_end_object(&json);
 }
 

@@ -110,14 +110,6 @@ static void json_change(struct tf_json *json, const char *key, const uint64_t ch
     tf_json_end_object(json);
 }
 
-static void json_text(struct tf_json *json, const char *key, const char *text)
-{
-    if (*text)
-        tf_json_string(json, key, text);
-    else
-        tf_json_null(json, key);
-}
-
 static void json_rows(struct tf_json *json, const struct tf_event *event)
 {
     tf_json_array(json, "rows");
@@ -134,12 +126,12 @@ static void json_rows(struct tf_json *json, const struct tf_event *event)
 static void json_growth(struct tf_json *json, const struct tf_event *event)
 {
     tf_json_string(json, "method", event->method);
-    json_text(json, "keys", event->keys);
-    json_text(json, "values", event->values);
-    json_text(json, "scale", event->scale);
+    tf_json_string_or_null(json, "keys", event->keys);
+    tf_json_string_or_null(json, "values", event->values);
+    tf_json_string_or_null(json, "scale", event->scale);
     tf_json_uint(json, "seed", event->seed);
     json_change(json, "layers", event->layers);
-    json_text(json, "place", event->place);
+    tf_json_string_or_null(json, "place", event->place);
     json_change(json, "width", event->width);
     json_rows(json, event);
 }
@@ -148,7 +140,7 @@ static void json_event(struct tf_json *json, const struct tf_event *event)
 {
     tf_json_object(json, NULL);
     tf_json_string(json, "kind", tf_event_name(event->kind));
-    json_text(json, "from", event->from);
+    tf_json_string_or_null(json, "from", event->from);
     switch (event->kind) {
     case TF_EVENT_TRAIN:
         tf_json_uint(json, "steps", event->steps);

@@ -187,10 +187,7 @@ static void show_json(const struct tf_inspect *inspect, const struct tf_checkpoi
     tf_json_object(&json, "tokenizer");
     tf_json_string(&json, "kind", "bytes");
     tf_json_uint(&json, "ids", tokenizer->size);
-    if (*tokenizer->separator)
-        tf_json_bytes(&json, "separator", tokenizer->separator, strlen(tokenizer->separator));
-    else
-        tf_json_null(&json, "separator");
+    tf_json_string_or_null(&json, "separator", tokenizer->separator);
     tf_json_end_object(&json);
     tf_json_uint(&json, "step", checkpoint->state.step);
     tf_json_uint(&json, "tokens", checkpoint->state.tokens);

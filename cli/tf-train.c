@@ -147,7 +147,7 @@ static void on_eval(void *user, const struct tf_eval_report *r)
     end_record(job);
 }
 
-static void on_grown(void *user, const struct tf_grow_report *r)
+static void on_grown(void *user, const struct tf_stage_report *r)
 {
     struct job *job = user;
     char before[32], after[32];

@@ -107,6 +107,14 @@ void tf_json_string(struct tf_json *json, const char *key, const char *text)
     tf_json_bytes(json, key, text, strlen(text));
 }
 
+void tf_json_string_or_null(struct tf_json *json, const char *key, const char *text)
+{
+    if (text && *text)
+        tf_json_string(json, key, text);
+    else
+        tf_json_null(json, key);
+}
+
 void tf_json_bytes(struct tf_json *json, const char *key, const char *text, size_t n)
 {
     begin_value(json, key);

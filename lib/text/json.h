@@ -21,6 +21,8 @@ void tf_json_array(struct tf_json *json, const char *key);
 void tf_json_end_object(struct tf_json *json); /* the outermost end also ends the line */
 void tf_json_end_array(struct tf_json *json);
 void tf_json_string(struct tf_json *json, const char *key, const char *text);
+/* null where text is NULL or empty. */
+void tf_json_string_or_null(struct tf_json *json, const char *key, const char *text);
 /* Bytes that need not be UTF-8: invalid ones become U+FFFD. */
 void tf_json_bytes(struct tf_json *json, const char *key, const char *text, size_t n);
 void tf_json_uint(struct tf_json *json, const char *key, uint64_t value);

@@ -47,11 +47,10 @@ static enum tf_code check_rows(const struct tf_table_info *info, uint64_t rows, 
                                         rows_from(info->name), (unsigned long long)rows);
 }
 
-/* The first table of a projection, which says how many rows it has. */
-static char *first_table(char name[TF_TABLE_NAME], const struct tf_shape *shape, uint64_t layer,
-                         int p)
+/* The first table of a projection says how many rows it has. */
+static enum tf_part first_part(const struct tf_shape *shape, int p)
 {
-    return tf_table_name(name, layer, p, tf_is_matrix(shape, p) ? TF_WEIGHT : TF_KEYS);
+    return tf_is_matrix(shape, p) ? TF_WEIGHT : TF_KEYS;
 }
 
 /* Before a model is planned: no count that the tables do not have is multiplied. */
@@ -64,7 +63,7 @@ static enum tf_code check_counts(const struct tf_shape *shape, const struct tabl
         uint64_t layer = i / TF_PROJECTIONS;
         int p = (int)(i % TF_PROJECTIONS);
         char name[TF_TABLE_NAME];
-        size_t index = find(tables, first_table(name, shape, layer, p));
+        size_t index = find(tables, tf_table_name(name, layer, p, first_part(shape, p)));
         if (index != SIZE_MAX)
             code = check_rows(tables->items[index], shape->layer[layer].tokens[p], err);
     }
@@ -124,13 +123,11 @@ static enum tf_code take_scale(struct tf_shape *shape, const struct tables *tabl
 {
     const bool scaled = shape->kind != TF_TRANSFORMER;
     double *taken = &shape->layer[layer].scale[p];
+    const enum tf_part first = first_part(shape, p), last = first == TF_WEIGHT ? first : TF_VALUES;
 
-    for (int part = 0; part < (tf_is_matrix(shape, p) ? 1 : 2); part++) {
+    for (enum tf_part part = first; part <= last; part++) {
         char name[TF_TABLE_NAME];
-        if (part == 0)
-            first_table(name, shape, layer, p);
-        else
-            tf_table_name(name, layer, p, TF_VALUES);
+        tf_table_name(name, layer, p, part);
         double scale = tables->items[find(tables, name)]->scale;
         if (scaled && !(isfinite(scale) && scale > 0))
             return tf_fail(err, TF_DATA, "table %s: scale %g is not a positive number", name,
@@ -138,7 +135,7 @@ static enum tf_code take_scale(struct tf_shape *shape, const struct tables *tabl
         if (!scaled && scale != 0)
             return tf_fail(err, TF_DATA, "table %s: scale %g, but a transformer's tables have none",
                            name, scale);
-        if (part == 1 && scale != *taken)
+        if (part == TF_VALUES && scale != *taken)
             return tf_fail(err, TF_DATA, "table %s: scale %.17g, but its keys have %.17g", name,
                            scale, *taken);
         *taken = scale;

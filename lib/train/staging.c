@@ -109,11 +109,9 @@ static enum tf_code grow_output(struct tf_trainer *t, struct tf_err *err)
     enum tf_code code = open_output(t, err);
     if (!code)
         code = plan_stage(&growth, &t->config, t->state.stages, &t->from.shape, err);
-    if (!code) {
-        t->from.state.stages++;
-        t->from.state.age = 0;
+    t->from.state.stages++;
+    if (!code)
         code = write_grown(t, &growth, &how, err);
-    }
     tf_growth_fini(&growth);
     tf_checkpoint_close(&t->from);
     return code;
@@ -144,8 +142,8 @@ static enum tf_code measure(struct tf_trainer *t, double *loss, struct tf_err *e
 
 enum tf_code tf_staging_grow(struct tf_trainer *t, struct tf_err *err)
 {
-    struct tf_grow_report report = {.step = t->state.step,
-                                    .parameters = {tf_model_parameters(t->model)}};
+    struct tf_stage_report report = {.step = t->state.step,
+                                     .parameters = {tf_model_parameters(t->model)}};
     /* What was saved by a run before this one may have the config of that. */
     const bool saved = t->saved_step == t->state.step && t->began_tokens < t->state.tokens;
     enum tf_code code = saved ? TF_OK : tf_training_save(t, err);

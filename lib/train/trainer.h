@@ -20,7 +20,7 @@ struct tf_eval_report {
     bool best;
     double flops;
 };
-struct tf_grow_report {
+struct tf_stage_report {
     uint64_t step;
     const char *method;
     uint64_t parameters[2]; /* before, after */
@@ -33,7 +33,7 @@ struct tf_trainer_events {
     void *user;
     void (*step)(void *user, const struct tf_step_report *report);
     void (*eval)(void *user, const struct tf_eval_report *report);
-    void (*grown)(void *user, const struct tf_grow_report *report);
+    void (*grown)(void *user, const struct tf_stage_report *report);
     void (*saved)(void *user, const char *path, uint64_t step);
 };
 

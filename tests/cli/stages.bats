@@ -35,6 +35,21 @@ rows() {
     tf-inspect --json tables "$1" | jq ".tables[] | select(.name == \"$2\") | .rows"
 }
 
+# cut_off LINE SIGNAL: a run to k.tfck, sent the signal when its metrics have so many lines. Its status.
+cut_off() {
+    local pid status=0
+    mkfifo pipe
+    "${stages[@]}" -o k.tfck --metrics pipe 3>&- &
+    pid=$!
+    exec 7<pipe
+    for ((i = 0; i < $1; i++)); do read -r -u 7 || return 99; done
+    kill -"$2" "$pid" || return 99
+    cat <&7 >/dev/null
+    wait "$pid" || status=$?
+    exec 7<&-
+    return "$status"
+}
+
 # ---- stages ----
 
 @test "a run grows as its stages say" {
@@ -56,14 +71,7 @@ rows() {
 
 @test "killed at any line of its metrics, around a growth, it is resumed to the same bytes" {
     for at in 4 5 6 8 9 10; do
-        mkfifo pipe
-        "${stages[@]}" -o k.tfck --metrics pipe 3>&- &
-        pid=$!
-        exec 7<pipe
-        for ((i = 0; i < at; i++)); do read -r -u 7; done
-        kill -KILL "$pid"
-        wait "$pid" || true
-        exec 7<&-
+        cut_off "$at" KILL || [ $? -eq 137 ] # or it was done
         staged k.tfck --resume
         cmp k.tfck "$whole"
         rm -f k.tfck pipe
@@ -72,15 +80,7 @@ rows() {
 
 @test "stopped at any line of its metrics, it is resumed to the same bytes" {
     for at in 3 4 5 6 8 9; do
-        mkfifo pipe
-        "${stages[@]}" -o k.tfck --metrics pipe 3>&- &
-        pid=$!
-        exec 7<pipe
-        for ((i = 0; i < at; i++)); do read -r -u 7; done
-        kill -TERM "$pid"
-        cat <&7 >/dev/null
-        wait "$pid" || [ $? -eq 75 ] # or it was done
-        exec 7<&-
+        cut_off "$at" TERM || [ $? -eq 75 ] # or it was done
         staged k.tfck --resume
         cmp k.tfck "$whole"
         rm -f k.tfck pipe

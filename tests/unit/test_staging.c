@@ -83,7 +83,7 @@ static void test_resume_stages(void **state)
 }
 
 /* Called between the growth and the step after it: what a run leaves that is killed there. */
-static void copy_output(void *user, const struct tf_grow_report *report)
+static void copy_output(void *user, const struct tf_stage_report *report)
 {
     (void)user;
     char command[128];
@@ -249,8 +249,8 @@ static void test_plan_of_stages(void **state)
     tf_config_fini(&staged);
 }
 
-static struct tf_grow_report told;
-static void keep_report(void *user, const struct tf_grow_report *report)
+static struct tf_stage_report told;
+static void keep_report(void *user, const struct tf_stage_report *report)
 {
     (void)user;
     told = *report;
