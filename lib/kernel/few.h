@@ -18,9 +18,11 @@
  * multiply-adds. */
 #define TF_SIDE 4
 #define TF_SIDE_ROWS (TF_MR / 2)
-/* Bytes that are asked for ahead, in all panels together: more than memory delivers during its
- * latency. */
-#define TF_AHEAD 4096
+/* Bytes that are asked for ahead, in all panels together: into the L2 cache more than memory
+ * delivers during its latency, and on into L1 what L2 does. One of the two alone leaves memory
+ * waiting: L1 keeps account of too few lines at once, and L2 by itself is asked too late. */
+#define TF_AHEAD_L1 4096
+#define TF_AHEAD_L2 8192
 /* Rows of B that go together: a cache line of the narrowest panel. */
 #define TF_STRIP (TF_NR < 64 ? 64 / TF_NR : 1)
 
@@ -65,37 +67,45 @@ TF_INLINE void few_step(enum tf_precision type, size_t mr, size_t side, const fl
     }
 }
 
-/* The strips of rows [p, end), asking for what is `ahead` bytes behind them; returns where they
- * end. */
-TF_INLINE size_t few_strips(enum tf_precision type, size_t mr, size_t side, size_t p, size_t end,
-                            const float *x, const uint8_t *at, size_t next, size_t ahead, vf *sum)
+/* What lies `ahead` bytes behind `offset` in a panel of `bytes`. Behind its end comes the panel
+ * that is `side` further on. */
+TF_INLINE const uint8_t *few_ahead(const uint8_t *at, size_t offset, size_t ahead, size_t bytes,
+                                   size_t side, size_t next)
 {
-    const size_t row = TF_NR * tf_precision_size(type);
-    for (; p + TF_STRIP <= end; p += TF_STRIP) {
-        for (size_t q = 0; q < side; q++)
-            for (size_t line = 0; line < TF_STRIP * row; line += 64)
-                __builtin_prefetch(at + p * row + q * next + ahead + line);
-#pragma GCC unroll 8
-        for (size_t r = p; r < p + TF_STRIP; r++)
-            few_step(type, mr, side, x + r * mr, at + r * row, next, sum);
-    }
-    return p;
+    return at + offset + ahead + (offset + ahead < bytes ? 0 : side * next - bytes);
+}
+
+/* Asks for `bytes` of each panel. The level is a constant at each call. */
+TF_INLINE void few_fetch(const uint8_t *at, size_t side, size_t next, size_t bytes, int level)
+{
+    for (size_t q = 0; q < side; q++)
+        for (size_t line = 0; line < bytes; line += 64)
+            if (level == 1)
+                __builtin_prefetch(at + q * next + line, 0, 3);
+            else
+                __builtin_prefetch(at + q * next + line, 0, 2);
 }
 
 /* C(mr, side panels) [+]= x(k,mr)^T B; type, mr and side are constants at each call below. */
 TF_INLINE void few_tile(enum tf_precision type, size_t mr, size_t side, size_t k, const float *x,
                         const uint8_t *at, size_t next, float *c, size_t ldc, bool add)
 {
-    const size_t row = TF_NR * tf_precision_size(type);
-    size_t p = 0, ahead = TF_AHEAD / side, end = k > ahead / row ? k - ahead / row : 0;
+    const size_t row = TF_NR * tf_precision_size(type), bytes = k * row;
+    size_t p = 0;
     vf sum[TF_SIDE * TF_MR * TF_NV];
     for (size_t q = 0, s = 0; q < side; q++)
         for (size_t i = 0; i < mr; i++)
             for (size_t j = 0; j < TF_NV; j++, s++)
                 sum[s] = add ? vf_load(c + i * ldc + q * TF_NR + j * TF_WIDTH) : vf_set(0);
-    /* Behind the last rows of these panels come the panels that are next to them. */
-    for (int part = 0; part < 2; part++, end = k, ahead += (side - 1) * next)
-        p = few_strips(type, mr, side, p, end, x, at, next, ahead, sum);
+    for (; p + TF_STRIP <= k; p += TF_STRIP) {
+        few_fetch(few_ahead(at, p * row, TF_AHEAD_L1 / side, bytes, side, next), side, next,
+                  TF_STRIP * row, 1);
+        few_fetch(few_ahead(at, p * row, TF_AHEAD_L2 / side, bytes, side, next), side, next,
+                  TF_STRIP * row, 2);
+#pragma GCC unroll 8
+        for (size_t r = p; r < p + TF_STRIP; r++)
+            few_step(type, mr, side, x + r * mr, at + r * row, next, sum);
+    }
     for (; p < k; p++)
         few_step(type, mr, side, x + p * mr, at + p * row, next, sum);
     for (size_t q = 0, s = 0; q < side; q++)

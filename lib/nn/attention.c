@@ -15,6 +15,44 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static struct tf_matrix head_of(struct tf_matrix rows, size_t first, size_t column)
+{
+    return (struct tf_matrix){rows.at + first * rows.stride + column, rows.stride};
+}
+
+/* ---- RoPE ---- */
+
+void tf_rope_fill(struct tf_rope *rope, size_t positions, double base)
+{
+    const size_t half = rope->rotated / 2;
+    for (size_t i = 0; i < half; i++) {
+        const double turn = tf_exp(-2.0 * (double)i / (double)rope->rotated * tf_log(base));
+        for (size_t t = 0; t < positions; t++) {
+            rope->cosine[t * half + i] = (float)tf_cos((double)t * turn);
+            rope->sine[t * half + i] = (float)tf_sin((double)t * turn);
+        }
+    }
+}
+
+/* One head: `length` rows of D. */
+static void turn(const struct tf_rope *rope, size_t start, size_t length, struct tf_matrix x,
+                 float sign)
+{
+    const size_t half = rope->rotated / 2;
+    for (size_t r = 0; half && r < length; r++)
+        tf_kernel->rotate(half, x.at + r * x.stride, rope->cosine + (start + r) * half,
+                          rope->sine + (start + r) * half, sign);
+}
+
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
+                   size_t length, struct tf_matrix x, float sign)
+{
+    for (size_t h = 0; h < heads->H; h++)
+        turn(rope, start, length, head_of(x, 0, h * heads->D), sign);
+}
+
+/* ---- forward ---- */
+
 size_t tf_kv_keys_size(const struct tf_heads *heads)
 {
     return tf_packed_size(heads->D, heads->capacity);
@@ -39,17 +77,23 @@ float *tf_scratch_piece(const struct tf_scratch *scratch)
     return scratch->all + (size_t)omp_get_thread_num() * scratch->piece;
 }
 
+/* One head's k and v, `length` rows of D, into a pair's cache. */
+static void append(const struct tf_heads *heads, const struct tf_kv *kv, size_t pair, size_t start,
+                   size_t length, struct tf_matrix k, struct tf_matrix v)
+{
+    const size_t D = heads->D;
+    tf_pack_part(kv->keys + pair * tf_kv_keys_size(heads), D, heads->capacity,
+                 tf_view_transposed(k.at, k.stride), 0, D, start, start + length);
+    tf_pack_part(kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
+                 tf_view(v.at, v.stride), start, start + length, 0, D);
+}
+
 void tf_kv_append(const struct tf_heads *heads, const struct tf_kv *kv, size_t stream, size_t start,
                   size_t length, struct tf_matrix k, struct tf_matrix v)
 {
-    const size_t D = heads->D;
-    for (size_t h = 0; h < heads->H; h++) {
-        const size_t pair = stream * heads->H + h;
-        tf_pack_part(kv->keys + pair * tf_kv_keys_size(heads), D, heads->capacity,
-                     tf_view_transposed(k.at + h * D, k.stride), 0, D, start, start + length);
-        tf_pack_part(kv->values + pair * tf_kv_values_size(heads), heads->capacity, D,
-                     tf_view(v.at + h * D, v.stride), start, start + length, 0, D);
-    }
+    for (size_t h = 0; h < heads->H; h++)
+        append(heads, kv, stream * heads->H + h, start, length, head_of(k, 0, h * heads->D),
+               head_of(v, 0, h * heads->D));
 }
 
 /* P of a block of rows, each up to its own position, zero beyond: rows [first, first+rows) at
@@ -95,11 +139,29 @@ void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, 
         const size_t first = (blocks - 1 - task % blocks) * QUERY_BLOCK; /* long rows first */
         const size_t row = b * length + first;
         forward_block(heads, kv, pair, start + first, smaller(QUERY_BLOCK, length - first),
-                      (struct tf_matrix){q.at + row * q.stride + h * heads->D, q.stride},
-                      (struct tf_matrix){out.at + row * out.stride + h * heads->D, out.stride},
+                      head_of(q, row, h * heads->D), head_of(out, row, h * heads->D),
                       stats ? stats + 2 * (row * H + h) : NULL, tf_scratch_piece(scratch));
     }
 }
+
+void tf_attention_few(const struct tf_heads *heads, const struct tf_rope *rope,
+                      const struct tf_kv *kv, size_t streams, size_t length, size_t start,
+                      struct tf_matrix q, struct tf_matrix k, struct tf_matrix v,
+                      struct tf_matrix out, const struct tf_scratch *scratch)
+{
+#pragma omp for schedule(dynamic) nowait
+    for (size_t pair = 0; pair < streams * heads->H; pair++) {
+        const size_t row = pair / heads->H * length, column = pair % heads->H * heads->D;
+        const struct tf_matrix head_q = head_of(q, row, column), head_k = head_of(k, row, column);
+        turn(rope, start, length, head_q, 1);
+        turn(rope, start, length, head_k, 1);
+        append(heads, kv, pair, start, length, head_k, head_of(v, row, column));
+        forward_block(heads, kv, pair, start, length, head_q, head_of(out, row, column), NULL,
+                      tf_scratch_piece(scratch));
+    }
+}
+
+/* ---- backward ---- */
 
 /* The pieces of a thread's scratch in the backward pass. */
 struct back_scratch {
@@ -130,11 +192,6 @@ struct head_rows {
     struct tf_matrix q, k, v, out, dout, dq, dk, dv;
     const float *stats;
 };
-
-static struct tf_matrix head_of(struct tf_matrix rows, size_t first, size_t column)
-{
-    return (struct tf_matrix){rows.at + first * rows.stride + column, rows.stride};
-}
 
 /* Rows [first, first+rows): dq, and what they add to dk and dv of the positions they see. */
 static void backward_block(const struct tf_heads *heads, const struct back_scratch *s,
@@ -207,27 +264,4 @@ void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t 
         };
         backward_head(heads, &s, &x, length);
     }
-}
-
-void tf_rope_fill(struct tf_rope *rope, size_t positions, double base)
-{
-    const size_t half = rope->rotated / 2;
-    for (size_t i = 0; i < half; i++) {
-        const double turn = tf_exp(-2.0 * (double)i / (double)rope->rotated * tf_log(base));
-        for (size_t t = 0; t < positions; t++) {
-            rope->cosine[t * half + i] = (float)tf_cos((double)t * turn);
-            rope->sine[t * half + i] = (float)tf_sin((double)t * turn);
-        }
-    }
-}
-
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
-                   size_t length, struct tf_matrix x, float sign)
-{
-    const size_t half = rope->rotated / 2;
-    for (size_t r = 0; half && r < length; r++)
-        for (size_t h = 0; h < heads->H; h++)
-            tf_kernel->rotate(half, x.at + r * x.stride + h * heads->D,
-                              rope->cosine + (start + r) * half, rope->sine + (start + r) * half,
-                              sign);
 }

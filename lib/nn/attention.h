@@ -13,6 +13,18 @@ struct tf_heads {
     size_t capacity; /* positions that a stream's cache holds */
 };
 
+/* RoPE (arXiv 2104.09864), rotate-half on the first `rotated` channels of each head: angles
+ * position / base^(2i/rotated). */
+struct tf_rope {
+    size_t rotated;       /* even; 0: none */
+    float *cosine, *sine; /* positions x rotated/2 */
+};
+void tf_rope_fill(struct tf_rope *rope, size_t positions, double base);
+/* This thread: turns `length` rows of one stream, the first at position `start`; sign -1 turns
+ * back. */
+void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
+                   size_t length, struct tf_matrix x, float sign);
+
 /* Keys and values of `streams` streams, kept as packed right-hand sides: for each stream and head
  * K^T (D,capacity) and V (capacity,D). */
 struct tf_kv {
@@ -43,6 +55,14 @@ void tf_attention_forward(const struct tf_heads *heads, const struct tf_kv *kv, 
                           size_t length, size_t start, struct tf_matrix q, struct tf_matrix out,
                           float *stats, const struct tf_scratch *scratch);
 
+/* Team: the same without stats for at most 48 new rows a stream, whose q and k are not turned and
+ * whose k and v are not yet in the cache: each head does that for itself, so that nobody waits for
+ * it. */
+void tf_attention_few(const struct tf_heads *heads, const struct tf_rope *rope,
+                      const struct tf_kv *kv, size_t streams, size_t length, size_t start,
+                      struct tf_matrix q, struct tf_matrix k, struct tf_matrix v,
+                      struct tf_matrix out, const struct tf_scratch *scratch);
+
 /* Team: whole sequences from position 0: dq, dk, dv from dout = dL/dout, out being the forward
  * pass's. */
 void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t length,
@@ -50,17 +70,5 @@ void tf_attention_backward(const struct tf_heads *heads, size_t streams, size_t 
                            struct tf_matrix out, const float *stats, struct tf_matrix dout,
                            struct tf_matrix dq, struct tf_matrix dk, struct tf_matrix dv,
                            const struct tf_scratch *scratch);
-
-/* RoPE (arXiv 2104.09864), rotate-half on the first `rotated` channels of each head: angles
- * position / base^(2i/rotated). */
-struct tf_rope {
-    size_t rotated;       /* even; 0: none */
-    float *cosine, *sine; /* positions x rotated/2 */
-};
-void tf_rope_fill(struct tf_rope *rope, size_t positions, double base);
-/* This thread: turns `length` rows of one stream, the first at position `start`; sign -1 turns
- * back. */
-void tf_rope_apply(const struct tf_rope *rope, const struct tf_heads *heads, size_t start,
-                   size_t length, struct tf_matrix x, float sign);
 
 #endif

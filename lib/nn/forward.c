@@ -3,6 +3,8 @@
  * residuals), and what takes all rows (attention). */
 #include "nn/run.h"
 
+#include <omp.h>
+
 static const struct tf_matrix none = {NULL, 0};
 
 /* Team: packs projections first..last of a layer for the forward pass; kept packs stay. */
@@ -102,61 +104,75 @@ static void forward_rows(const struct tf_run *run, size_t l)
 
 /* ---- forward, a few rows ---- */
 
-/* Team: the scores of Pattentions p0..p1 of a layer for a few rows of x. */
-static void score_few(const struct tf_run *run, size_t layer, int p0, int p1, struct tf_matrix x)
+/* S of a few rows from the scores in run->few: with `own`, this thread's alone, in there; without,
+ * a team's, in place, complete after a barrier. */
+static struct tf_matrix activate_few(const struct tf_run *run, size_t layer, int p, float *own)
 {
-    const struct tf_projection *at = run->model->layers[layer].at;
+    const struct tf_projection *at = &run->model->layers[layer].at[p];
+    const struct tf_projection_pack *pack = tf_run_pack(run, layer, p);
+    const enum tf_norm norm = run->model->shape.norm;
+    const struct tf_matrix a = run->few[p], s = {own, a.stride};
     const size_t rows = run->streams * run->length;
-    for (int p = p0; p <= p1; p++)
-        tf_projection_ask(&at[p], tf_run_pack(run, layer, p), rows, x, run->few[p]);
-#pragma omp barrier
-    for (int p = p0; p <= p1; p++)
-        tf_projection_activate(&at[p], run->model->shape.norm, tf_run_pack(run, layer, p), rows,
-                               run->few[p]);
-#pragma omp barrier
+    if (own) {
+        tf_projection_activate(at, norm, pack, rows, a, s);
+        return s;
+    }
+#pragma omp for schedule(static) nowait
+    for (size_t r = 0; r < rows; r++)
+        tf_projection_activate(at, norm, pack, 1, tf_rows_from(a, r), tf_rows_from(a, r));
+    return a;
 }
 
 /* Team: projections p0..p1 of a layer, matrices or not, on the same few rows of x, which may be
- * each thread's own copy. */
+ * each thread's own copy, as memory is. Fewer rows than threads are activated by each thread for
+ * itself: that takes no longer, and spares a barrier. */
 static void project_few(const struct tf_run *run, size_t layer, int p0, int p1, struct tf_matrix x,
-                        const struct tf_matrix *y, struct tf_matrix residual)
+                        const struct tf_matrix *y, struct tf_matrix residual, float *memory)
 {
     const struct tf_projection *at = run->model->layers[layer].at;
     const size_t rows = run->streams * run->length;
-    const bool scored = at[p0].values;
-    if (scored)
-        score_few(run, layer, p0, p1, x);
+    const bool apart = rows < (size_t)omp_get_num_threads();
+    struct tf_matrix s[TF_PROJECTIONS];
     for (int p = p0; p <= p1; p++)
-        tf_projection_answer(&at[p], tf_run_pack(run, layer, p), rows, scored ? run->few[p] : x,
-                             y[p - p0], residual);
+        s[p] = x;
+    if (at[p0].values) {
+        for (int p = p0; p <= p1; p++)
+            tf_projection_ask(&at[p], tf_run_pack(run, layer, p), rows, x, run->few[p]);
+#pragma omp barrier
+        for (int p = p0; p <= p1; p++, memory += rows * s[p - 1].stride)
+            s[p] = activate_few(run, layer, p, apart ? memory : NULL);
+        if (!apart) {
+#pragma omp barrier
+        }
+    }
+    for (int p = p0; p <= p1; p++)
+        tf_projection_answer(&at[p], tf_run_pack(run, layer, p), rows, s[p], y[p - p0], residual);
 #pragma omp barrier
 }
 
-/* Team: as forward_rows. Each thread norms all rows for itself. */
+/* Team: as forward_rows, up to attention. Each thread norms all rows for itself. */
 static void forward_few(const struct tf_run *run, size_t l)
 {
     const size_t rows = run->streams * run->length, C = run->model->shape.width;
     const struct tf_piece piece = tf_run_piece(run);
-    float *stats = piece.scores;
+    float stats[2 * TF_FEW_ROWS];
     if (l > 0) {
         const struct tf_kept *kept = &run->kept[l - 1];
         const struct tf_matrix out = layer_out(run, l - 1);
-        project_few(run, l - 1, TF_O, TF_O, kept->mixed, &kept->middle, kept->in);
+        project_few(run, l - 1, TF_O, TF_O, kept->mixed, &kept->middle, kept->in, piece.scores);
         tf_norm_forward(rows, C, kept->middle, piece.normed, stats);
-        project_few(run, l - 1, TF_FFN, TF_FFN, piece.normed, &out, kept->middle);
+        project_few(run, l - 1, TF_FFN, TF_FFN, piece.normed, &out, kept->middle, piece.scores);
     }
     if (l < run->model->shape.layers) {
         const struct tf_kept *kept = &run->kept[l];
         const struct tf_matrix out[] = {kept->q, kept->k, kept->v};
         tf_norm_forward(rows, C, kept->in, piece.normed, stats);
-        project_few(run, l, TF_Q, TF_V, piece.normed, out, none);
+        project_few(run, l, TF_Q, TF_V, piece.normed, out, none, piece.scores);
+        return;
     }
 #pragma omp for schedule(static)
     for (size_t r = 0; r < rows; r++)
-        if (l < run->model->shape.layers)
-            place_rows(run, l, r, 1);
-        else
-            final_norm(run, r, 1);
+        final_norm(run, r, 1);
 }
 
 void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t length,
@@ -174,14 +190,19 @@ void tf_forward(struct tf_run *run, const uint16_t *ids, size_t streams, size_t 
         pack_layer(run, 0, TF_Q, TF_V);
 #pragma omp barrier
         for (size_t l = 0; l <= L; l++) {
+            const struct tf_kept *kept = &run->kept[l < L ? l : 0];
             if (few)
                 forward_few(run, l);
             else
                 forward_rows(run, l);
             if (l == L)
                 break;
-            tf_attention_forward(&run->heads, &run->kv[l], streams, length, start, run->kept[l].q,
-                                 run->kept[l].mixed, run->kept[l].attention, &run->scratch);
+            if (few)
+                tf_attention_few(&run->heads, &run->rope, &run->kv[l], streams, length, start,
+                                 kept->q, kept->k, kept->v, kept->mixed, &run->scratch);
+            else
+                tf_attention_forward(&run->heads, &run->kv[l], streams, length, start, kept->q,
+                                     kept->mixed, kept->attention, &run->scratch);
             pack_layer(run, l, TF_O, TF_FFN);
             if (l + 1 < L)
                 pack_layer(run, l + 1, TF_Q, TF_V);

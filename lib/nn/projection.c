@@ -106,16 +106,18 @@ static void activate_back(enum tf_norm norm, double scale, size_t n, float *s, f
     }
 }
 
-/* s = act(a) along a row of scores that came from these packed keys, for these packed values. The
- * scales of int8 are powers of two: wherever they are multiplied in, the bits are the same. */
+/* s = act(a) along a row of scores that came from these packed keys, for these packed values; s may
+ * be a. The scales of int8 are powers of two: wherever they are multiplied in, the bits are the
+ * same. */
 static void activate_row(const struct tf_projection *layer, enum tf_norm norm,
-                         const struct tf_projection_pack *pack, float *s, float *a, float stats[2])
+                         const struct tf_projection_pack *pack, float *s, const float *a,
+                         float stats[2])
 {
     const size_t N = layer->keys->rows;
     const bool scaled = pack->precision == TF_PRECISION_INT8;
     for (size_t i = 0; scaled && i < N; i++)
-        a[i] *= pack->key_scales[i];
-    activate(norm, layer->keys->scale, N, s, a, stats);
+        s[i] = a[i] * pack->key_scales[i];
+    activate(norm, layer->keys->scale, N, s, scaled ? s : a, stats);
     for (size_t i = 0; scaled && i < N; i++)
         s[i] *= pack->value_scales[i];
 }
@@ -181,12 +183,12 @@ void tf_projection_ask(const struct tf_projection *layer, const struct tf_projec
 }
 
 void tf_projection_activate(const struct tf_projection *layer, enum tf_norm norm,
-                            const struct tf_projection_pack *pack, size_t rows, struct tf_matrix s)
+                            const struct tf_projection_pack *pack, size_t rows, struct tf_matrix a,
+                            struct tf_matrix s)
 {
     float unused[2];
-#pragma omp for schedule(static) nowait
     for (size_t r = 0; r < rows; r++)
-        activate_row(layer, norm, pack, s.at + r * s.stride, s.at + r * s.stride, unused);
+        activate_row(layer, norm, pack, s.at + r * s.stride, a.at + r * a.stride, unused);
 }
 
 void tf_projection_answer(const struct tf_projection *layer, const struct tf_projection_pack *pack,

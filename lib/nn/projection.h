@@ -71,12 +71,14 @@ void tf_projection_forward(const struct tf_projection *layer, enum tf_norm norm,
                            struct tf_matrix y, struct tf_matrix residual, struct tf_scores kept,
                            float *s);
 
-/* The same in three steps, each a team's: for rows too few to be shared, the threads share the
- * tables' columns. A barrier stands after each. A matrix takes the last alone, s being x. */
+/* The same in three steps, for rows too few to be shared: a team shares the tables' columns in the
+ * first and the last, with a barrier after each; in between, S = act(A) by this thread, s being a
+ * or not. A matrix takes the last alone, its s being x. */
 void tf_projection_ask(const struct tf_projection *layer, const struct tf_projection_pack *pack,
                        size_t rows, struct tf_matrix x, struct tf_matrix a);
 void tf_projection_activate(const struct tf_projection *layer, enum tf_norm norm,
-                            const struct tf_projection_pack *pack, size_t rows, struct tf_matrix s);
+                            const struct tf_projection_pack *pack, size_t rows, struct tf_matrix a,
+                            struct tf_matrix s);
 void tf_projection_answer(const struct tf_projection *layer, const struct tf_projection_pack *pack,
                           size_t rows, struct tf_matrix s, struct tf_matrix y,
                           struct tf_matrix residual);

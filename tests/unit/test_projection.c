@@ -351,19 +351,23 @@ static void inference_gives_the_same_bits(void **state)
     each_kernel(check_inference);
 }
 
-/* A few rows in three steps, or a matrix in one, into y. */
-static void answer_few(struct fixture *f, struct tf_matrix residual)
+/* A few rows in three steps, or a matrix in one, into y. S goes over A, or into memory of each
+ * thread's own. */
+static void answer_few(struct fixture *f, struct tf_matrix residual, float *own)
 {
+    const struct tf_matrix a = f->scores.a;
 #pragma omp parallel
     {
-        if (f->layer.values) {
-            tf_projection_ask(&f->layer, &f->pack, f->rows, f->x, f->scores.a);
+        float *mine = own ? own + (size_t)omp_get_thread_num() * f->rows * a.stride : a.at;
+        const struct tf_matrix s = {mine, a.stride};
+        if (f->layer.values)
+            tf_projection_ask(&f->layer, &f->pack, f->rows, f->x, a);
 #pragma omp barrier
-            tf_projection_activate(&f->layer, f->norm, &f->pack, f->rows, f->scores.a);
-        }
+        if (f->layer.values && (own || !omp_get_thread_num()))
+            tf_projection_activate(&f->layer, f->norm, &f->pack, f->rows, a, s);
 #pragma omp barrier
-        tf_projection_answer(&f->layer, &f->pack, f->rows, f->layer.values ? f->scores.a : f->x,
-                             f->y, residual);
+        tf_projection_answer(&f->layer, &f->pack, f->rows, f->layer.values ? s : f->x, f->y,
+                             residual);
     }
 }
 
@@ -372,18 +376,22 @@ static void check_few_rows_of(struct fixture *f, struct tf_matrix residual)
     const int before = omp_get_max_threads();
     const size_t size = f->rows * f->y.stride * sizeof(float);
     float *want = tf_new(f->rows * f->y.stride, sizeof *want, "test", NULL);
+    float *own = tf_new(3 * f->rows * f->scores.a.stride + 1, sizeof *own, "test", NULL);
     assert_non_null(want);
+    assert_non_null(own);
     fill(f->y.at, f->rows, f->y.stride, f->y.stride, 1, 5);
     answer(f, f->y, residual, f->scores);
     memcpy(want, f->y.at, size);
-    for (int threads = 1; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
-        fill(f->y.at, f->rows, f->y.stride, f->y.stride, 1, 5);
-        answer_few(f, residual);
-        assert_memory_equal(f->y.at, want, size); /* what lies between the rows too */
-    }
+    for (int threads = 1; threads <= 3; threads++)
+        for (int apart = 0; apart < 2; apart++) {
+            omp_set_num_threads(threads);
+            fill(f->y.at, f->rows, f->y.stride, f->y.stride, 1, 5);
+            answer_few(f, residual, apart ? own : NULL);
+            assert_memory_equal(f->y.at, want, size); /* what lies between the rows too */
+        }
     omp_set_num_threads(before);
     tf_free(want);
+    tf_free(own);
 }
 
 static void check_few_rows(void)
